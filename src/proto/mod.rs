@@ -1,0 +1,11 @@
+//! Floor 0: bytes to meaning and back. No sockets, no clock, no log.
+
+#![forbid(unsafe_code)]
+
+pub mod close;
+pub mod encoding;
+pub mod frame;
+pub mod handshake;
+pub mod mask;
+pub mod message;
+pub mod utf8;
