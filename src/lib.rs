@@ -4,6 +4,9 @@
 #![warn(missing_docs)]
 
 pub mod buf;
+pub mod config;
+pub mod policy;
 pub mod proto;
+pub mod session;
 #[cfg(test)]
 mod testing;

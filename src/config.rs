@@ -1,0 +1,241 @@
+//! What the proxy is told: routes and tunables, with their units and defaults.
+//!
+//! Owns the types that [`crate::cli`] fills from argv and a program may fill itself.
+//! Never parses text, opens a socket or reads a clock.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::proto::encoding::{Encoding, Encodings};
+
+/// Everything a [`crate::Proxy`] needs: where from, where to, and the limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// At least one; each is served until the process ends.
+    pub routes: Vec<Route>,
+    /// Limits, timers and socket options, the same for all routes.
+    pub limits: Limits,
+}
+
+/// One way in and the way out that belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Where connections come from.
+    pub local: Local,
+    /// Where they go.
+    pub remote: Remote,
+    /// What a WebSocket payload looks like on this route.
+    pub messages: Messages,
+}
+
+/// Where connections come from (`--local`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// A WebSocket server: `HOST:PORT`, `ws://`, `ws+unix:`, `fd:`, `systemd:`.
+    WebSocket(Bind),
+}
+
+/// The socket that a [`Local`] listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// A TCP address; port 0 lets the kernel choose.
+    Tcp(HostPort),
+    /// A unix stream socket.
+    Unix(UnixName),
+    /// A listening socket inherited as this descriptor.
+    Fd(i32),
+    /// A listening socket handed over by name (`LISTEN_FDS`, `LISTEN_FDNAMES`, sd_listen_fds(3)).
+    Systemd(String),
+}
+
+/// Where connections go (`--remote`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// A TCP address; of a name's addresses each is tried in turn.
+    Tcp(HostPort),
+    /// A unix stream socket.
+    Unix(UnixName),
+    /// Back to where it came from, message by message. For tests and examples: no argument of the
+    /// command line makes one.
+    Echo,
+}
+
+/// A host and a port, the host still unresolved if it is a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// A literal address or a name.
+    pub host: Host,
+    /// 1 to 65535, or 0 where a listener may choose.
+    pub port: u16,
+}
+
+/// A literal address or a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// Written as a number; never looked up.
+    Ip(IpAddr),
+    /// Looked up each time it is dialled.
+    Name(String),
+}
+
+/// The address of a unix socket (unix(7)).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UnixName {
+    /// A path in the file system.
+    Path(PathBuf),
+    /// A name in the abstract namespace, written `@name`.
+    Abstract(String),
+}
+
+/// How stream bytes map to WebSocket messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Messages {
+    /// The encoding of a connection that asks for none.
+    pub encoding: Encoding,
+    /// The encodings a connection may ask for by `?encoding=` or a subprotocol.
+    pub allowed: Encodings,
+    /// Send U+FFFD for target bytes that are not UTF-8, instead of closing with 1007.
+    pub text_lossy: bool,
+    /// The subprotocols we speak.
+    pub subprotocols: Subprotocols,
+}
+
+/// Which of the offered subprotocols is answered (RFC 6455 section 4.2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subprotocols {
+    /// The first offered that is in this list.
+    Listed(Vec<String>),
+    /// The first offered, whatever it is.
+    Any,
+}
+
+/// Limits, timers and socket options. In a timer `None` means off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Connections served at once; more are answered 503. Default 1000.
+    pub max_connections: usize,
+    /// Bytes in one inbound message, fragments added up; 0 is no limit. Default 16 MiB.
+    pub max_message: u64,
+    /// Bytes in a request head. Default 8 KiB.
+    pub max_head: usize,
+    /// Header fields in a request head. Default 64.
+    pub max_headers: usize,
+    /// From accept to a complete request head. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// For the target to answer, name lookup and all addresses included. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Silence from a WebSocket peer before it is sent a Ping. Default 30 s.
+    pub ping_interval: Option<Duration>,
+    /// For any byte to arrive after a Ping. Default 20 s.
+    pub pong_timeout: Duration,
+    /// Without a payload byte in either direction. Default off.
+    pub idle_timeout: Option<Duration>,
+    /// For a whole connection. Default off.
+    pub max_lifetime: Option<Duration>,
+    /// From the moment a Close is due, counted anew whenever a byte is delivered. Default 5 s.
+    pub close_timeout: Duration,
+    /// From SIGTERM to the end, whoever is still connected. Default 30 s.
+    pub drain_timeout: Duration,
+    /// Without progress while bytes wait to be sent. Default 60 s.
+    pub send_timeout: Option<Duration>,
+    /// Bytes of the shared read buffer: the most one read takes and one direction keeps. Default 256 KiB.
+    pub buffer_size: usize,
+    /// Bytes that all connections together may keep. Default 64 MiB.
+    pub max_memory: usize,
+    /// Connections the kernel queues before we accept them (listen(2)). Default 1024.
+    pub backlog: u32,
+    /// Send small segments at once (`TCP_NODELAY`). Default on.
+    pub nodelay: bool,
+    /// Idle time before TCP probes the other end (`SO_KEEPALIVE`, `TCP_KEEPIDLE`). Default 60 s.
+    pub keepalive: Option<Duration>,
+    /// Share the port with other processes (`SO_REUSEPORT`). Default off.
+    pub reuse_port: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 1000,
+            max_message: 16 << 20,
+            max_head: 8 << 10,
+            max_headers: 64,
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            ping_interval: Some(Duration::from_secs(30)),
+            pong_timeout: Duration::from_secs(20),
+            idle_timeout: None,
+            max_lifetime: None,
+            close_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
+            send_timeout: Some(Duration::from_secs(60)),
+            buffer_size: 256 << 10,
+            max_memory: 64 << 20,
+            backlog: 1024,
+            nodelay: true,
+            keepalive: Some(Duration::from_secs(60)),
+            reuse_port: false,
+        }
+    }
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            encoding: Encoding::Binary,
+            allowed: Encodings::ALL,
+            text_lossy: false,
+            subprotocols: Subprotocols::Listed(vec!["binary".into(), "base64".into()]),
+        }
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: Host::Ip(address.ip()), port: address.port() }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            Host::Ip(ip) => write!(f, "{ip}:{}", self.port),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl fmt::Display for UnixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Abstract(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+/// As the user would write it, scheme included.
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::WebSocket(bind) = self;
+        match bind {
+            Bind::Tcp(address) => write!(f, "ws://{address}"),
+            Bind::Unix(name) => write!(f, "ws+unix:{name}"),
+            Bind::Fd(fd) => write!(f, "fd:{fd}"),
+            Bind::Systemd(name) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
+/// As the user would write it, scheme included.
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Unix(name) => write!(f, "unix:{name}"),
+            Self::Echo => f.write_str("echo"),
+        }
+    }
+}

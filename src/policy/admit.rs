@@ -1,0 +1,255 @@
+//! A request head to an admission, or to an HTTP status.
+//!
+//! Owns the status table and the choice of encoding and subprotocol. Never dials.
+
+use crate::config::{Messages, Subprotocols};
+use crate::proto::encoding::Encoding;
+use crate::proto::handshake::{switching_protocols, HandshakeError, Request};
+
+/// Bytes in a subprotocol that is answered; longer ones are ignored, so that the answer fits in
+/// the smallest hot buffer.
+const MAX_SUBPROTOCOL: usize = 1024;
+
+/// What a request gets, once the target has answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// What payloads of this connection look like.
+    pub encoding: Encoding,
+    /// The response that opens it.
+    pub response: Vec<u8>,
+}
+
+/// A refusal over HTTP (RFC 9110 §15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// 400
+    BadRequest,
+    /// 408
+    RequestTimeout,
+    /// 426, for what is no upgrade.
+    UpgradeRequired,
+    /// 426, for an upgrade to another version.
+    VersionRequired,
+    /// 431
+    HeadTooLarge,
+    /// 502
+    BadGateway,
+    /// 503
+    Unavailable,
+    /// 504
+    GatewayTimeout,
+}
+
+impl Status {
+    /// The number.
+    pub fn code(self) -> u16 {
+        self.line().0
+    }
+
+    fn line(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::BadRequest => (400, "Bad Request", ""),
+            Self::RequestTimeout => (408, "Request Timeout", ""),
+            // An Upgrade field must be named by Connection (RFC 9110 §7.8).
+            Self::UpgradeRequired => {
+                (426, "Upgrade Required", "Upgrade: websocket\r\nConnection: Upgrade\r\n")
+            }
+            Self::VersionRequired => (
+                426,
+                "Upgrade Required",
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n",
+            ),
+            Self::HeadTooLarge => (431, "Request Header Fields Too Large", ""),
+            Self::BadGateway => (502, "Bad Gateway", ""),
+            Self::Unavailable => (503, "Service Unavailable", "Retry-After: 5\r\n"),
+            Self::GatewayTimeout => (504, "Gateway Timeout", ""),
+        }
+    }
+}
+
+/// A status and the line that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: Status,
+    /// One line for the person at the other end.
+    pub reason: String,
+    /// The request was HEAD: no body (RFC 9110 §9.3.2).
+    pub bodiless: bool,
+}
+
+impl Refusal {
+    /// A refusal with a body.
+    pub fn new(status: Status, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into(), bodiless: false }
+    }
+
+    /// The response as it goes over the wire.
+    pub fn response(&self) -> Vec<u8> {
+        let (code, phrase, fields) = self.status.line();
+        let body = if self.bodiless { "" } else { &self.reason };
+        let newline = if self.bodiless { "" } else { "\n" };
+        let len = self.reason.len() + 1;
+        format!(
+            "HTTP/1.1 {code} {phrase}\r\nConnection: close\r\n{fields}\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len}\r\n\r\n\
+             {body}{newline}"
+        )
+        .into_bytes()
+    }
+}
+
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
+        let status = match error {
+            HandshakeError::NotAnUpgrade { .. } => Status::UpgradeRequired,
+            HandshakeError::Version => Status::VersionRequired,
+            HandshakeError::TooLarge { .. } | HandshakeError::TooManyHeaders { .. } => {
+                Status::HeadTooLarge
+            }
+            HandshakeError::Malformed(_) | HandshakeError::Repeated(_) => Status::BadRequest,
+        };
+        let bodiless = error == HandshakeError::NotAnUpgrade { head: true };
+        Self { bodiless, ..Self::new(status, error.to_string()) }
+    }
+}
+
+/// Chooses what a good request is answered with.
+///
+/// # Errors
+/// 400 for an `?encoding=` that is unknown or not allowed here.
+pub fn admit(request: &Request, messages: &Messages) -> Result<Admission, Refusal> {
+    let asked = match request.query_value("encoding") {
+        Some(name) => Some(asked_encoding(name, messages)?),
+        None => None,
+    };
+    let subprotocol =
+        request.subprotocols.iter().copied().find(|name| speaks(name, asked, messages));
+    // `binary` and `base64` are the subprotocols of websockify and name an encoding.
+    let encoding = asked.or_else(|| subprotocol.and_then(negotiated)).unwrap_or(messages.encoding);
+    Ok(Admission { encoding, response: switching_protocols(&request.accept, subprotocol) })
+}
+
+fn asked_encoding(name: &str, messages: &Messages) -> Result<Encoding, Refusal> {
+    match name.parse() {
+        Ok(encoding) if messages.allowed.contains(encoding) => Ok(encoding),
+        _ => {
+            let allowed: Vec<_> = Encoding::ALL
+                .into_iter()
+                .filter(|&encoding| messages.allowed.contains(encoding))
+                .map(Encoding::name)
+                .collect();
+            let reason = format!("?encoding= must be one of: {}", allowed.join(", "));
+            Err(Refusal::new(Status::BadRequest, reason))
+        }
+    }
+}
+
+/// The encoding that a subprotocol names.
+fn negotiated(subprotocol: &str) -> Option<Encoding> {
+    match subprotocol {
+        "binary" => Some(Encoding::Binary),
+        "base64" => Some(Encoding::Base64),
+        _ => None,
+    }
+}
+
+/// Whether we answer with this subprotocol: it is in our list, and the encoding it names, if any,
+/// is allowed and not contradicted by the query.
+fn speaks(name: &str, asked: Option<Encoding>, messages: &Messages) -> bool {
+    let listed = match &messages.subprotocols {
+        Subprotocols::Any => is_token(name),
+        Subprotocols::Listed(list) => list.iter().any(|ours| ours == name),
+    };
+    let fits = negotiated(name).map_or(true, |encoding| {
+        messages.allowed.contains(encoding) && asked.map_or(true, |asked| asked == encoding)
+    });
+    listed && fits && name.len() <= MAX_SUBPROTOCOL
+}
+
+/// RFC 9110 §5.6.2; what is echoed must be one, whatever the client offered.
+fn is_token(name: &str) -> bool {
+    let special = b"!#$%&'*+-.^_`|~";
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || special.contains(&b)) && !name.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::encoding::Encodings;
+
+    fn request<'a>(query: &'a str, subprotocols: &[&'a str]) -> Request<'a> {
+        Request { path: "/", query, accept: [b'x'; 28], subprotocols: subprotocols.to_vec() }
+    }
+
+    /// The encoding and the subprotocol of the answer.
+    fn choice(
+        query: &str,
+        offered: &[&str],
+        messages: &Messages,
+    ) -> Result<(Encoding, Option<String>), u16> {
+        let admission =
+            admit(&request(query, offered), messages).map_err(|refusal| refusal.status.code())?;
+        let head = String::from_utf8(admission.response).unwrap();
+        let name = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+        Ok((admission.encoding, name.map(str::to_owned)))
+    }
+
+    #[test]
+    fn chooses_encoding_and_subprotocol() {
+        use Encoding::*;
+        let ours = Messages::default();
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(choice("", &[], &ours), Ok((Binary, None)));
+        assert_eq!(choice("a=b&encoding=text", &[], &ours), Ok((Text, None)));
+        assert_eq!(choice("", &["base64"], &ours), Ok((Base64, some("base64"))));
+        assert_eq!(choice("", &["chat", "binary", "base64"], &ours), Ok((Binary, some("binary"))));
+        assert_eq!(choice("", &["chat"], &ours), Ok((Binary, None)));
+        let both = ["binary", "base64"];
+        assert_eq!(choice("encoding=base64", &both, &ours), Ok((Base64, some("base64"))));
+        assert_eq!(choice("encoding=text", &both, &ours), Ok((Text, None)));
+        assert_eq!(choice("encoding=rot13", &[], &ours), Err(400));
+        assert_eq!(choice("encoding=", &[], &ours), Err(400));
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_neither_answered_nor_negotiated() {
+        let narrow = Messages {
+            encoding: Encoding::Text,
+            allowed: Encodings::NONE.with(Encoding::Text),
+            ..Messages::default()
+        };
+        assert_eq!(choice("encoding=binary", &[], &narrow), Err(400));
+        assert_eq!(choice("", &["binary"], &narrow), Ok((Encoding::Text, None)));
+    }
+
+    #[test]
+    fn any_subprotocol_echoes_the_first_that_is_a_token() {
+        let any = Messages { subprotocols: Subprotocols::Any, ..Messages::default() };
+        let answer = choice("", &["mqtt", "binary"], &any);
+        assert_eq!(answer, Ok((Encoding::Binary, Some("mqtt".into()))));
+        let long = "x".repeat(MAX_SUBPROTOCOL + 1);
+        let answer = choice("", &["a b", &long, "mqtt"], &any);
+        assert_eq!(answer, Ok((Encoding::Binary, Some("mqtt".into()))));
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_with_its_length() {
+        let text = |refusal: &Refusal| String::from_utf8(refusal.response()).unwrap();
+        let mut refusal = Refusal::from(HandshakeError::Version);
+        let (head, body) = text(&refusal).split_once("\r\n\r\n").map(own).unwrap();
+        assert!(head.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{head}");
+        for field in ["Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: close"] {
+            assert!(head.lines().any(|line| line == field), "{field} in {head}");
+        }
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+        assert_eq!(body.lines().count(), 1);
+        refusal.bodiless = true;
+        assert!(text(&refusal).ends_with("\r\n\r\n"));
+        assert!(text(&Refusal::new(Status::Unavailable, "x")).contains("Retry-After: "));
+    }
+
+    fn own((head, body): (&str, &str)) -> (String, String) {
+        (head.into(), body.into())
+    }
+}

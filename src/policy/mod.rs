@@ -1,0 +1,5 @@
+//! Floor 1: who is let in, and to what. Decides from values; asks nobody.
+
+#![forbid(unsafe_code)]
+
+pub mod admit;

@@ -1,0 +1,384 @@
+//! One WebSocket endpoint, in either role, from the opening handshake's end to the closing one's
+//! (RFC 6455 §5 to §7).
+//!
+//! Owns what is being received and sent, and the closing handshake. Never touches a socket or a
+//! clock: it rewrites bytes in the hot buffer and says what it wants to send.
+//!
+//! The closing handshake has two halves that end independently:
+//!
+//! ```text
+//! sending    Open -> CloseDue -> Closed         receiving    Open -> Closed | Failed
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod deadlines;
+pub mod link;
+pub mod opening;
+pub mod pipe;
+
+use crate::buf::hot::Hot;
+use crate::proto::close::{Close, CloseCode};
+use crate::proto::encoding::{Encoding, Pack, Unpack};
+use crate::proto::frame::{FrameError, FrameHeader, Opcode, Role, MAX_CONTROL_PAYLOAD, MAX_HEADER};
+use crate::proto::mask::{Keys, Mask};
+use crate::proto::message::{ControlPayload, Decoder, Kind, Piece, Step};
+use crate::proto::utf8::Utf8;
+
+/// Bytes in the longest control frame.
+pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
+
+/// How message boundaries appear on the other side of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Not at all: a stream of bytes; each read becomes a message.
+    Raw,
+    /// As frames, ready for this endpoint's own peer: an echo.
+    Frames,
+}
+
+/// What an endpoint is told at its birth.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What payloads look like.
+    pub encoding: Encoding,
+    /// U+FFFD instead of an error for outbound text that is not UTF-8.
+    pub text_lossy: bool,
+    /// What becomes of message boundaries.
+    pub framing: Framing,
+    /// Bytes in a received message, 0 for no limit.
+    pub max_message: u64,
+}
+
+/// Why [`Session::decode`] stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The input is used up.
+    Drained,
+    /// The output must be sent before there is room for more.
+    Full,
+    /// A Ping wants its answer; there may be more input.
+    Reply,
+    /// The peer's Close; what follows it means nothing (§5.5.1).
+    Closed,
+}
+
+/// Our half of the closing handshake.
+#[derive(Debug)]
+enum Sending {
+    Open,
+    /// Boxed, since it lasts a moment and an endpoint long.
+    CloseDue(Box<Close<'static>>),
+    Closed,
+}
+
+/// The peer's half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    Open,
+    Closed(CloseCode),
+    /// It broke the protocol; nothing it says counts any more.
+    Failed,
+}
+
+/// The Pong that is due: one slot serves all Pings, the latest wins (§5.5.3).
+#[derive(Debug)]
+enum Reply {
+    None,
+    Empty,
+    Payload(Box<ControlPayload>),
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Session {
+    decoder: Decoder,
+    sending: Sending,
+    reply: Reply,
+    unpack: Unpack,
+    pack: Pack,
+    utf8: Utf8,
+    receiving: Receiving,
+    framing: Framing,
+    role: Role,
+    ping_due: bool,
+}
+
+impl Session {
+    /// An endpoint whose opening handshake is done.
+    pub fn new(role: Role, options: Options) -> Self {
+        Self {
+            decoder: Decoder::new(role, options.max_message),
+            sending: Sending::Open,
+            reply: Reply::None,
+            unpack: Unpack::new(options.encoding),
+            pack: Pack::new(options.encoding, options.text_lossy),
+            utf8: Utf8::default(),
+            receiving: Receiving::Open,
+            framing: options.framing,
+            role,
+            ping_due: false,
+        }
+    }
+
+    /// Turns the wire bytes of the input into stream bytes of the output.
+    ///
+    /// `answers` is how many Pings may still stop it, one by one; of those beyond, the latest
+    /// gets the answer.
+    ///
+    /// # Errors
+    /// The rule that the peer has broken. What came before is in the output, and
+    /// [`Session::fail`] is to be called.
+    pub fn decode(
+        &mut self,
+        hot: &mut Hot,
+        keys: &mut Keys,
+        answers: &mut u32,
+    ) -> Result<Stop, FrameError> {
+        loop {
+            // A header of ours may be longer than the one it replaces if we mask and the peer
+            // does not.
+            let grows = self.framing == Framing::Frames && self.role.masks();
+            if grows && !hot.output().is_empty() {
+                return Ok(Stop::Full);
+            }
+            let (used, step) = self.decoder.next(hot.input())?;
+            hot.skip(used);
+            match step {
+                None => return Ok(Stop::Drained),
+                Some(Step::Payload(piece)) => match self.framing {
+                    Framing::Raw => self.pass_bytes(hot, piece)?,
+                    Framing::Frames => self.pass_frame(hot, keys, piece)?,
+                },
+                Some(Step::Control(opcode)) => {
+                    if let Some(stop) = self.on_control(opcode, answers)? {
+                        return Ok(stop);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Turns the output, stream bytes of one read, into a message on the wire.
+    ///
+    /// # Errors
+    /// What the encoding cannot say; the bytes before it are in the output.
+    pub fn encode(&mut self, hot: &mut Hot, keys: &mut Keys) -> Result<(), FrameError> {
+        if self.framing == Framing::Frames {
+            return Ok(());
+        }
+        let packed = self.pack.pack(hot);
+        self.wrap(hot, keys);
+        packed
+    }
+
+    /// The stream towards the peer ends: leaves in the output what must still be sent.
+    ///
+    /// # Errors
+    /// The stream ended where its encoding cannot.
+    pub fn finish(&mut self, hot: &mut Hot, keys: &mut Keys) -> Result<(), FrameError> {
+        hot.drop_output();
+        self.pack.finish(hot)?;
+        self.wrap(hot, keys);
+        Ok(())
+    }
+
+    /// How much of the other side may be read at once, so that its messages fit in a hot buffer
+    /// of `size` bytes.
+    pub fn read_limit(&self, size: usize) -> usize {
+        self.pack.read_limit(size)
+    }
+
+    /// Whether a control frame is due.
+    pub fn wants_control(&self) -> bool {
+        self.ping_due
+            || !matches!(self.reply, Reply::None)
+            || matches!(self.sending, Sending::CloseDue(_))
+    }
+
+    /// Writes the control frame that is due to the start of `out` and says how long it is. May
+    /// only go out between two frames. After a Close, none is due ever.
+    pub fn control(&mut self, out: &mut [u8; MAX_CONTROL_FRAME], keys: &mut Keys) -> Option<usize> {
+        if self.has_sent_close() {
+            return None;
+        }
+        let mut payload = [0; MAX_CONTROL_PAYLOAD];
+        let (opcode, len) = match std::mem::replace(&mut self.reply, Reply::None) {
+            Reply::Empty => (Opcode::Pong, 0),
+            Reply::Payload(pong) => {
+                let len = pong.as_slice().len();
+                payload[..len].copy_from_slice(pong.as_slice());
+                self.decoder.recycle(pong);
+                (Opcode::Pong, len)
+            }
+            Reply::None => match &self.sending {
+                Sending::CloseDue(close) => {
+                    let len = close.encode(&mut payload);
+                    self.sending = Sending::Closed;
+                    (Opcode::Close, len)
+                }
+                _ if self.ping_due => {
+                    self.ping_due = false;
+                    (Opcode::Ping, 0)
+                }
+                _ => return None,
+            },
+        };
+        let mask = self.role.masks().then(|| keys.next_key());
+        let header = FrameHeader { fin: true, opcode, mask, payload_len: len as u64 };
+        let mut head = [0; MAX_HEADER];
+        let head_len = header.encode(&mut head);
+        mask.map_or_else(Mask::default, Mask::new).apply(&mut payload[..len]);
+        out[..head_len].copy_from_slice(&head[..head_len]);
+        out[head_len..head_len + len].copy_from_slice(&payload[..len]);
+        Some(head_len + len)
+    }
+
+    /// Makes a Ping due.
+    pub fn ping(&mut self) {
+        self.ping_due = !self.is_closing();
+    }
+
+    /// Makes our Close due, unless one already is or was.
+    pub fn close(&mut self, code: CloseCode, reason: &'static str) {
+        if !self.is_closing() {
+            self.sending = Sending::CloseDue(Box::new(Close { code, reason }));
+            self.ping_due = false;
+        }
+    }
+
+    /// Fails the connection (§7.1.7): our Close says why, and nothing received counts any more.
+    pub fn fail(&mut self, error: FrameError) {
+        self.receiving = Receiving::Failed;
+        self.close(error.close_code(), error.rule());
+    }
+
+    /// Whether our Close is due or has been sent: no payload may follow it (§5.5.1).
+    pub fn is_closing(&self) -> bool {
+        !matches!(self.sending, Sending::Open)
+    }
+
+    /// Whether our Close has been handed out by [`Session::control`].
+    pub fn has_sent_close(&self) -> bool {
+        matches!(self.sending, Sending::Closed)
+    }
+
+    /// Whether the peer will say nothing more that counts.
+    pub fn has_heard_all(&self) -> bool {
+        self.receiving != Receiving::Open
+    }
+
+    /// The code of the peer's Close, if it has come.
+    pub fn peer_code(&self) -> Option<CloseCode> {
+        match self.receiving {
+            Receiving::Closed(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether it is for us to end the TCP connection now: a server does so when both have said
+    /// Close, a client waits for it (§7.1.1); after a failure either does (§7.1.7).
+    pub fn ends_transport(&self) -> bool {
+        let turn = match self.receiving {
+            Receiving::Open => false,
+            Receiving::Closed(_) => self.role == Role::Server,
+            Receiving::Failed => true,
+        };
+        turn && self.has_sent_close()
+    }
+
+    /// Payload to stream bytes.
+    #[inline]
+    fn pass_bytes(&mut self, hot: &mut Hot, mut piece: Piece) -> Result<(), FrameError> {
+        self.unpack.accept(piece.kind)?;
+        hot.pass(piece.len, &mut piece.mask);
+        if piece.kind == Kind::Text {
+            let kept = hot.output().len() - piece.len;
+            if let Err(good) = self.check_text(&hot.output()[kept..], piece.ends) {
+                hot.truncate_output(kept + good);
+                // What the encoding makes of the good part counts as delivered.
+                self.unpack.unpack(hot, good, false)?;
+                return Err(FrameError::NotUtf8);
+            }
+        }
+        self.unpack.unpack(hot, piece.len, piece.ends)
+    }
+
+    /// Payload to a fragment for our own peer.
+    fn pass_frame(
+        &mut self,
+        hot: &mut Hot,
+        keys: &mut Keys,
+        mut piece: Piece,
+    ) -> Result<(), FrameError> {
+        let kept = hot.output().len();
+        let opcode = if piece.begins { piece.kind.opcode() } else { Opcode::Continuation };
+        let payload_len = piece.len as u64;
+        let mask = self.role.masks().then(|| keys.next_key());
+        let header = FrameHeader { fin: piece.ends, opcode, mask, payload_len };
+        let mut head = [0; MAX_HEADER];
+        let len = header.encode(&mut head);
+        let fits = hot.put(&head[..len]);
+        debug_assert!(fits, "the header that is replaced is longer");
+        hot.pass(piece.len, &mut piece.mask);
+        if piece.kind == Kind::Text
+            && self.check_text(&hot.output()[kept + len..], piece.ends).is_err()
+        {
+            hot.truncate_output(kept);
+            return Err(FrameError::NotUtf8);
+        }
+        if let Some(key) = mask {
+            Mask::new(key).apply(&mut hot.output_mut()[kept + len..]);
+        }
+        Ok(())
+    }
+
+    /// Checks a piece of text; the error is how many of its bytes were possible.
+    fn check_text(&mut self, text: &[u8], ends: bool) -> Result<(), usize> {
+        self.utf8.check(text)?;
+        if ends && !self.utf8.is_complete() {
+            return Err(text.len());
+        }
+        Ok(())
+    }
+
+    fn on_control(
+        &mut self,
+        opcode: Opcode,
+        answers: &mut u32,
+    ) -> Result<Option<Stop>, FrameError> {
+        match opcode {
+            Opcode::Ping => {
+                self.reply = self.decoder.take_control().map_or(Reply::Empty, Reply::Payload);
+                if *answers == 0 {
+                    return Ok(None);
+                }
+                *answers -= 1;
+                Ok(Some(Stop::Reply))
+            }
+            Opcode::Close => {
+                let code = Close::decode(self.decoder.control())?.code;
+                self.receiving = Receiving::Closed(code);
+                self.close(code, "");
+                Ok(Some(Stop::Closed))
+            }
+            _ => Ok(None), // a Pong; that bytes came is what counts
+        }
+    }
+
+    /// Puts the output, if there is any, behind the header of a message of its own.
+    fn wrap(&mut self, hot: &mut Hot, keys: &mut Keys) {
+        if hot.output().is_empty() {
+            return;
+        }
+        let mask = self.role.masks().then(|| keys.next_key());
+        if let Some(key) = mask {
+            Mask::new(key).apply(hot.output_mut());
+        }
+        let payload_len = hot.output().len() as u64;
+        let opcode = self.pack.kind().opcode();
+        let mut head = [0; MAX_HEADER];
+        let len = FrameHeader { fin: true, opcode, mask, payload_len }.encode(&mut head);
+        hot.prepend(&head[..len]);
+    }
+}

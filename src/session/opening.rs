@@ -1,0 +1,107 @@
+//! The server's side of the opening handshake: a request head that arrives in pieces.
+//!
+//! Owns the bytes of a head that is not complete. Never answers.
+
+use crate::buf::hot::Hot;
+use crate::config::{Limits, Messages};
+use crate::policy::admit::{admit, Admission, Refusal};
+use crate::proto::handshake::{HeadLimits, Request};
+
+/// A head under way.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// What earlier reads brought; empty when the whole head came in one.
+    head: Vec<u8>,
+}
+
+impl Opening {
+    /// How much more may be read.
+    pub fn read_limit(&self, limits: &Limits) -> usize {
+        limits.max_head.saturating_sub(self.head.len()).max(1)
+    }
+
+    /// Takes the input. `None` asks for more of it; with an answer, the input that is left
+    /// belongs to what follows the head.
+    pub fn on_bytes(
+        &mut self,
+        hot: &mut Hot,
+        messages: &Messages,
+        limits: &Limits,
+    ) -> Option<Result<Admission, Refusal>> {
+        let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
+        // A head that came in one read is looked at where it lies.
+        let kept = self.head.len();
+        if kept > 0 {
+            self.head.extend_from_slice(hot.input());
+            // Only a line's end can complete anything, or show an error in what was fine so far.
+            if !hot.input().contains(&b'\n') && self.head.len() < limits.max_head {
+                hot.drop_input();
+                return None;
+            }
+        }
+        let wire = if kept > 0 { &self.head } else { hot.input() };
+        let (answer, len) = match Request::parse(wire, sizes) {
+            Ok(Some((request, len))) => (admit(&request, messages), len),
+            Err(error) => (Err(error.into()), wire.len()),
+            Ok(None) => {
+                if kept == 0 {
+                    self.head.extend_from_slice(hot.input());
+                }
+                hot.drop_input();
+                return None;
+            }
+        };
+        // The head ends in this input, or an earlier one would have completed it.
+        hot.skip(len.saturating_sub(kept));
+        Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+    /// Feeds `wire` in pieces of the given lengths, then the rest; what was left behind the head.
+    fn fed(wire: &[u8], cuts: &[usize]) -> Option<(Result<u16, u16>, Vec<u8>)> {
+        let (messages, limits) = (Messages::default(), Limits::default());
+        let (mut opening, mut hot) = (Opening::default(), Hot::new(1 << 16));
+        let mut start = 0;
+        for &cut in cuts.iter().chain([&wire.len()]) {
+            let piece = &wire[start..cut];
+            hot.fill(piece.len()).copy_from_slice(piece);
+            hot.commit(piece.len());
+            if let Some(answer) = opening.on_bytes(&mut hot, &messages, &limits) {
+                let rest = [hot.input(), &wire[cut..]].concat();
+                return Some((answer.map(|_| 101).map_err(|r| r.status.code()), rest));
+            }
+            assert!(hot.input().is_empty());
+            start = cut;
+        }
+        None
+    }
+
+    #[test]
+    fn takes_the_head_at_every_cut_and_leaves_what_follows() {
+        let wire = [HEAD.as_bytes(), b"\x82\x81....x"].concat();
+        for first in 0..wire.len() {
+            for second in (first..wire.len()).step_by(11) {
+                let expected = Some((Ok(101), b"\x82\x81....x".to_vec()));
+                assert_eq!(fed(&wire, &[first, second]), expected, "{first} {second}");
+            }
+        }
+        let bytes: Vec<usize> = (1..wire.len()).collect();
+        assert_eq!(fed(&wire, &bytes).unwrap().1, b"\x82\x81....x");
+        assert_eq!(fed(&wire[..HEAD.len() - 1], &[5]), None);
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused_at_its_limit() {
+        let endless = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 9000]].concat();
+        assert_eq!(fed(&endless, &[3, 8000]).unwrap().0, Err(431));
+        let bytes: Vec<usize> = (1..endless.len()).collect();
+        assert_eq!(fed(&endless, &bytes).unwrap().0, Err(431));
+    }
+}
