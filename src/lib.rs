@@ -1,12 +1,73 @@
 //! A WebSocket (RFC 6455) to byte-stream proxy: one thread, one poll loop, bounded memory.
+//!
+//! # The map
+//!
+//! A module uses its own floor and those below, never above. Floors 0 and 1 are pure: no sockets,
+//! threads or logging, and time is an argument, so byte arrays test them.
+//!
+//! | floor | module | one line |
+//! |---|---|---|
+//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake |
+//! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
+//! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
+//! | | [`policy`] | who is let in |
+//! | 2 world | [`net`] | sockets, names, signals and the loop that serves them |
+//! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
+//!
+//! To read it: this page, then `session/mod.rs`, `session/link.rs`, `net/connection.rs`,
+//! `net/event_loop.rs`.
+//!
+//! # How bytes flow
+//!
+//! A connection is two **legs** and two **pipes**. A leg is a socket and a codec: raw, or a
+//! WebSocket [`session::Session`] in either role. A pipe carries one direction. Nothing in the
+//! loop knows which leg is which.
+//!
+//! The loop owns one [`buf::hot::Hot`] buffer; whoever is served reads into it. The source's codec
+//! turns wire bytes into stream bytes in place (unmasking while payload moves over the header
+//! gaps), the sink's codec turns them into its own wire bytes in place (a header right-aligned in
+//! front), and one write takes them away. Only what the sink refuses is copied, once, into a ring
+//! that the pool lends at that size; while it holds one, a pipe's source is not read. Idle
+//! connections hold no buffer at all.
+//!
+//! The pool has a ceiling. How much may be read is decided before the read by what could still be
+//! kept, 4 KiB at the least, so nothing is dropped and everyone moves.
+//!
+//! Readiness is edge-triggered and kept in two latches per leg. A read that comes back short has
+//! emptied the socket, unless a hang-up, an error or urgent data was signalled, which may hide
+//! behind it.
+//!
+//! # How connections end
+//!
+//! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always
+//! holds a timer:
+//!
+//! | what happens | WebSocket leg | raw leg |
+//! |---|---|---|
+//! | target sends FIN | deliver, Close 1000; read on until the peer's Close | write side stays open |
+//! | peer sends Close | answer with its code; ignore later data | deliver, then shut the write side |
+//! | both Closes done | a server sends FIN at once, a client waits for it; read to EOF | |
+//! | peer ends without Close | nothing to send; 1006 in the log | deliver, shut the write side |
+//! | protocol error | Close with its code, FIN, discard until EOF | deliver, shut the write side |
+//! | target resets, or a write fails | Close 1011 | drop |
+//! | target refuses, or is late | HTTP 502 or 504: we dial first and upgrade after | |
+//! | the `Close` deadline | drop | drop |
+//!
+//! From the first sign of an end the `Close` deadline runs, counted anew whenever a byte is
+//! delivered. A socket is never closed with bytes unread, since that sends RST, which can destroy
+//! what was sent last.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod buf;
+pub mod cli;
 pub mod config;
+pub mod net;
 pub mod policy;
 pub mod proto;
 pub mod session;
 #[cfg(test)]
 mod testing;
+
+pub use net::Proxy;

@@ -1,0 +1,543 @@
+//! Endpoints: `[scheme:]address` to [`Local`] and [`Remote`].
+//!
+//! A scheme that is followed by `//` has a host and a port behind it, any other a name of its own
+//! kind. Names are checked for shape only; looking them up is not done here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Flaw;
+use crate::config::{Bind, Host, HostPort, Local, Remote, UnixName};
+
+/// `sun_path` has 108 bytes, one of which ends a path or begins an abstract name (unix(7)).
+const MAX_UNIX_NAME: usize = 107;
+/// RFC 1035 §2.3.4, without the root's dot.
+const MAX_HOST: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// What a scheme makes of the text behind it.
+type Scheme<T> = (&'static str, fn(&str) -> Result<T, Flaw>);
+
+const LOCAL: [Scheme<Bind>; 4] = [
+    ("ws://", |rest| Ok(Bind::Tcp(authority(rest, Side::Local)?))),
+    ("ws+unix:", |rest| Ok(Bind::Unix(unix_name(rest, Side::Local)?))),
+    ("fd:", |rest| Ok(Bind::Fd(descriptor(rest)?))),
+    ("systemd:", |rest| Ok(Bind::Systemd(fd_name(rest)?))),
+];
+
+const REMOTE: [Scheme<Remote>; 2] = [
+    ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
+    ("unix:", |rest| Ok(Remote::Unix(unix_name(rest, Side::Remote)?))),
+];
+
+/// What the two ends do not have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Local,
+    Remote,
+}
+
+impl Side {
+    /// For examples, when the user gave none that can be used.
+    fn port(self) -> &'static str {
+        match self {
+            Self::Local => "8080",
+            Self::Remote => "5000",
+        }
+    }
+
+    fn unix_scheme(self) -> &'static str {
+        match self {
+            Self::Local => "ws+unix:",
+            Self::Remote => "unix:",
+        }
+    }
+}
+
+/// The value of `--local`.
+pub(super) fn local(text: &str) -> Result<Local, Flaw> {
+    let bare = |text: &str| Ok(Bind::Tcp(host_port(text, Side::Local)?));
+    read(text, &LOCAL, bare).map(Local::WebSocket)
+}
+
+/// The value of `--remote`.
+pub(super) fn remote(text: &str) -> Result<Remote, Flaw> {
+    read(text, &REMOTE, |text| Ok(Remote::Tcp(host_port(text, Side::Remote)?)))
+}
+
+/// Where websockify's first argument listens: a bare port means all interfaces.
+pub(super) fn short_local(text: &str) -> Result<Local, Flaw> {
+    match is_number(text) {
+        true => Ok(every_interface(port(text, Side::Local)?)),
+        false => local(text),
+    }
+}
+
+/// All IPv4 interfaces.
+pub(super) fn every_interface(port: u16) -> Local {
+    tcp(Host::Ip(Ipv4Addr::UNSPECIFIED.into()), port)
+}
+
+/// A TCP listener.
+pub(super) fn tcp(host: Host, port: u16) -> Local {
+    Local::WebSocket(Bind::Tcp(HostPort { host, port }))
+}
+
+/// The value of `--ip`: a host without a port, so IPv6 may go without brackets.
+pub(super) fn local_host(text: &str) -> Result<Host, Flaw> {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match inner.parse::<Ipv6Addr>() {
+        Ok(ip) => Ok(Host::Ip(ip.into())),
+        Err(_) => host(text, Side::Local).map_err(|flaw| flaw.like("127.0.0.1")),
+    }
+}
+
+/// The value of `--port` and `--ws-port`; 0 lets the kernel choose.
+pub(super) fn local_port(text: &str) -> Result<u16, Flaw> {
+    port(text, Side::Local)
+}
+
+/// By scheme if it has one of `schemes`, else as an address of the default one.
+fn read<T>(
+    text: &str,
+    schemes: &[Scheme<T>],
+    bare: impl Fn(&str) -> Result<T, Flaw>,
+) -> Result<T, Flaw> {
+    for (scheme, read) in schemes {
+        if let Some(rest) = behind(text, scheme) {
+            return read(rest);
+        }
+        // `ws:8080` may be a host of that name, `ws:host:8080` is none.
+        let slashless = scheme.strip_suffix("//").and_then(|scheme| behind(text, scheme));
+        if let Some(rest) = slashless.filter(|rest| !is_number(rest)) {
+            let flaw = Flaw::new(format!("the scheme is spelled {scheme}"));
+            let whole = format!("{scheme}{rest}");
+            return Err(if read(rest).is_ok() { flaw.like(whole) } else { flaw });
+        }
+    }
+    let known = || schemes.iter().map(|(scheme, _)| *scheme).collect::<Vec<_>>().join(", ");
+    match foreign_scheme(text) {
+        Some((scheme, "//")) => {
+            Err(Flaw::new(format!("{scheme:?} is not one of the schemes {}", known())))
+        }
+        Some((word, _)) => Err(Flaw::new(format!(
+            "{word:?} is neither one of the schemes {} nor a host with a port behind it",
+            known()
+        ))),
+        None => bare(text),
+    }
+}
+
+/// What follows `scheme`, in any case (RFC 3986 §3.1).
+fn behind<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let head = text.get(..scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
+}
+
+/// A word that stands where a scheme would, with `//` or nothing for what follows its colon.
+///
+/// What may be a port, a badly written one too, makes the word a host.
+fn foreign_scheme(text: &str) -> Option<(&str, &str)> {
+    let (word, rest) = text.split_once(':')?;
+    let shaped = word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    if shaped && rest.starts_with("//") {
+        return Some((word, "//"));
+    }
+    let port_like = |c: char| c.is_ascii_digit() || c.is_whitespace() || "-+:".contains(c);
+    (shaped && !word.contains('.') && !rest.starts_with(port_like)).then_some((word, ""))
+}
+
+/// What stands behind `//`. The `/` that ends a copied URL is no path.
+fn authority(text: &str, side: Side) -> Result<HostPort, Flaw> {
+    host_port(text.strip_suffix('/').unwrap_or(text), side)
+}
+
+/// `HOST:PORT` or `[IPV6]:PORT`.
+fn host_port(text: &str, side: Side) -> Result<HostPort, Flaw> {
+    if text.is_empty() {
+        return Err(Flaw::new("is empty"));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Flaw::new("has a space or a control character in it"));
+    }
+    if text.starts_with(['/', '@']) {
+        let flaw = Flaw::new("has no host and port; is it a unix socket?");
+        return Err(flaw.like(format!("{}{text}", side.unix_scheme())));
+    }
+    if text.contains('@') {
+        return Err(Flaw::new("has a user name, which is not used here"));
+    }
+    if text.contains(['/', '?', '#']) {
+        return Err(Flaw::new("has a path behind the port, which is not used here"));
+    }
+    if let Some(inner) = text.strip_prefix('[') {
+        return bracketed(inner, side);
+    }
+    let Some((name, digits)) = text.rsplit_once(':') else { return Err(one_part(text, side)) };
+    if name.contains(':') {
+        return Err(many_colons(text, side));
+    }
+    if name.is_empty() {
+        return Err(Flaw::new("has no host in front of the colon").like(match side {
+            Side::Local => format!("0.0.0.0:{}", usable(digits, side)),
+            Side::Remote => format!("127.0.0.1:{}", usable(digits, side)),
+        }));
+    }
+    let host = host(name, side)
+        .map_err(|flaw| suffix_example(flaw, &format!(":{}", usable(digits, side))))?;
+    let port = port(digits, side).map_err(|flaw| flaw.like(format!("{name}:{}", side.port())))?;
+    Ok(HostPort { host, port })
+}
+
+/// `IPV6]:PORT`.
+fn bracketed(text: &str, side: Side) -> Result<HostPort, Flaw> {
+    let Some((inner, rest)) = text.split_once(']') else {
+        return Err(Flaw::new("has no ] behind the address").like(format!("[::1]:{}", side.port())));
+    };
+    let ip: Ipv6Addr = inner.parse().map_err(|_| {
+        Flaw::new(format!("{inner:?} is not an IPv6 address"))
+            .like(format!("[::1]:{}", side.port()))
+    })?;
+    let example = format!("[{ip}]:{}", side.port());
+    let Some(digits) = rest.strip_prefix(':') else {
+        return Err(Flaw::new("has no port behind the ]").like(example));
+    };
+    let port = port(digits, side).map_err(|flaw| flaw.like(example))?;
+    Ok(HostPort { host: Host::Ip(ip.into()), port })
+}
+
+/// No colon: a host without a port, or the other way round.
+fn one_part(text: &str, side: Side) -> Flaw {
+    if is_number(text) {
+        return Flaw::new("has no host, only a port")
+            .like(format!("127.0.0.1:{}", usable(text, side)));
+    }
+    match host(text, side) {
+        Ok(_) => Flaw::new("has no port").like(format!("{text}:{}", side.port())),
+        Err(flaw) => suffix_example(flaw, &format!(":{}", side.port())),
+    }
+}
+
+/// Several colons and no brackets.
+fn many_colons(text: &str, side: Side) -> Flaw {
+    let port_inside = text
+        .rsplit_once(':')
+        .filter(|(ip, digits)| ip.parse::<Ipv6Addr>().is_ok() && usable(digits, side) == *digits);
+    let flaw = Flaw::new("an IPv6 address needs brackets");
+    match port_inside {
+        Some((ip, digits)) => flaw.like(format!("[{ip}]:{digits}")),
+        None if text.parse::<Ipv6Addr>().is_ok() => flaw.like(format!("[{text}]:{}", side.port())),
+        None => Flaw::new("has more than one colon"),
+    }
+}
+
+/// A literal address or a name (RFC 1123 §2.1, and the underscore that is found in the wild).
+fn host(text: &str, side: Side) -> Result<Host, Flaw> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(Host::Ip(ip));
+    }
+    if text == "*" {
+        let flaw = Flaw::new("\"*\" is no address");
+        return Err(match side {
+            Side::Local => {
+                Flaw::new("\"*\" is no address; 0.0.0.0 is every interface").like("0.0.0.0")
+            }
+            Side::Remote => flaw,
+        });
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if let Some(c) = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"-._".contains(*c)) {
+        return Err(Flaw::new(format!("{c:?} cannot stand in a host name")));
+    }
+    let fits = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() > MAX_HOST || !name.split('.').all(fits) {
+        return Err(Flaw::new(format!("{text:?} is not a host name")));
+    }
+    // `127.1` and `0x7f000001` are addresses to getaddrinfo(3), though few know of which host.
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if is_number(last) || last.to_ascii_lowercase().starts_with("0x") {
+        return Err(Flaw::new(format!("{text:?} is not an IPv4 address")));
+    }
+    Ok(Host::Name(text.to_owned()))
+}
+
+fn port(text: &str, side: Side) -> Result<u16, Flaw> {
+    if text.is_empty() {
+        return Err(Flaw::new("has no port behind the colon"));
+    }
+    if !is_number(text) {
+        return Err(Flaw::new(format!("{text:?} is not a port number")));
+    }
+    match text.parse() {
+        Ok(0) if side == Side::Remote => Err(Flaw::new("port 0 cannot be connected to")),
+        Ok(port) => Ok(port),
+        Err(_) => Err(Flaw::new(format!("port {text} is over 65535"))),
+    }
+}
+
+/// `/path` or `@name`. `scheme:///path` is a path as well, for it is often seen.
+fn unix_name(text: &str, side: Side) -> Result<UnixName, Flaw> {
+    let text = if text.starts_with("///") { &text[2..] } else { text };
+    let name = text.strip_prefix('@').unwrap_or(text);
+    let flaw = if name.is_empty() {
+        "has no path or name behind the scheme".into()
+    } else if name.contains(char::is_control) {
+        "has a control character in it".into()
+    } else if name.len() > MAX_UNIX_NAME {
+        format!("is {} bytes long; a unix socket's name has at most {MAX_UNIX_NAME}", name.len())
+    } else if text.starts_with('@') {
+        return Ok(UnixName::Abstract(name.to_owned()));
+    } else if !text.starts_with('/') || text.starts_with("//") {
+        "is neither an absolute path nor an @name".into()
+    } else if text.ends_with('/') {
+        "is a directory".into()
+    } else {
+        return Ok(UnixName::Path(text.into()));
+    };
+    Err(Flaw::new(flaw).like(format!("{}/run/app.sock", side.unix_scheme())))
+}
+
+/// A descriptor that can be a listening socket; inetd(8) hands it over as 0.
+fn descriptor(text: &str) -> Result<i32, Flaw> {
+    let flaw = match text.parse() {
+        _ if !is_number(text) => "takes the number of an open descriptor",
+        Ok(1 | 2) => "is stdout or stderr, not a listening socket",
+        Ok(fd) => return Ok(fd),
+        Err(_) => "is not a descriptor number",
+    };
+    Err(Flaw::new(flaw).like("fd:3"))
+}
+
+/// A name as `LISTEN_FDNAMES` can carry it (sd_listen_fds(3)).
+fn fd_name(text: &str) -> Result<String, Flaw> {
+    let good = (1..=255).contains(&text.len())
+        && text.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && b != b':');
+    match good {
+        true => Ok(text.to_owned()),
+        false => Err(Flaw::new("takes a FileDescriptorName= of at most 255 ASCII characters")
+            .like("systemd:web")),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The user's port where it can be used in an example, else a usual one.
+fn usable(digits: &str, side: Side) -> &str {
+    match port(digits, side) {
+        Ok(_) => digits,
+        Err(_) => side.port(),
+    }
+}
+
+fn suffix_example(flaw: Flaw, suffix: &str) -> Flaw {
+    Flaw { example: flaw.example.map(|example| example + suffix), ..flaw }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `Display` gives an endpoint as it is documented, so text in and out can be compared.
+    fn local_text(text: &str) -> Result<String, Flaw> {
+        local(text).map(|local| local.to_string())
+    }
+
+    fn remote_text(text: &str) -> Result<String, Flaw> {
+        remote(text).map(|remote| remote.to_string())
+    }
+
+    #[test]
+    fn reads_every_form_of_a_local_endpoint() {
+        for (text, same) in [
+            ("127.0.0.1:8080", "ws://127.0.0.1:8080"),
+            ("ws://127.0.0.1:8080", "ws://127.0.0.1:8080"),
+            ("WS://127.0.0.1:8080/", "ws://127.0.0.1:8080"),
+            ("0.0.0.0:0", "ws://0.0.0.0:0"),
+            ("[::1]:8080", "ws://[::1]:8080"),
+            ("ws://[0:0::0]:80", "ws://[::]:80"),
+            ("localhost:65535", "ws://localhost:65535"),
+            ("fd:3", "fd:3"),
+            ("fd:0", "fd:0"),
+            ("systemd:web socket", "systemd:web socket"),
+            ("ws+unix:/run/a.sock", "ws+unix:/run/a.sock"),
+            ("ws+unix:///run/a.sock", "ws+unix:/run/a.sock"),
+            ("ws+unix:@a/b", "ws+unix:@a/b"),
+        ] {
+            assert_eq!(local_text(text).as_deref(), Ok(same), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_every_form_of_a_remote_endpoint() {
+        for (text, same) in [
+            ("127.0.0.1:5000", "tcp://127.0.0.1:5000"),
+            ("tcp://db_1.internal.:5000/", "tcp://db_1.internal.:5000"),
+            ("[::ffff:10.0.0.1]:1", "tcp://[::ffff:10.0.0.1]:1"),
+            ("3com.example:80", "tcp://3com.example:80"),
+            // Hosts that are called like a scheme, as services in a container network may be.
+            ("ws:8080", "tcp://ws:8080"),
+            ("tcp:5000", "tcp://tcp:5000"),
+            ("unix:/run/a b.sock", "unix:/run/a b.sock"),
+            ("unix:@name", "unix:@name"),
+        ] {
+            assert_eq!(remote_text(text).as_deref(), Ok(same), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_port_is_every_interface_in_the_short_form_alone() {
+        let text = |text| short_local(text).map(|local| local.to_string());
+        assert_eq!(text("6080").as_deref(), Ok("ws://0.0.0.0:6080"));
+        assert_eq!(text("[::1]:6080").as_deref(), Ok("ws://[::1]:6080"));
+        assert!(text("65536").is_err());
+        assert!(local("6080").is_err());
+    }
+
+    #[test]
+    fn a_host_of_its_own_needs_no_brackets() {
+        let name = |text| local_host(text).map(|host| HostPort { host, port: 1 }.to_string());
+        assert_eq!(name("::1").as_deref(), Ok("[::1]:1"));
+        assert_eq!(name("[::1]").as_deref(), Ok("[::1]:1"));
+        assert_eq!(name("10.0.0.1").as_deref(), Ok("10.0.0.1:1"));
+        assert_eq!(name("localhost").as_deref(), Ok("localhost:1"));
+        for bad in ["", "10.0.0", "a:80", "::1:", "[::1", "*", "a b", "ws://a"] {
+            let flaw = local_host(bad).unwrap_err();
+            assert_eq!(flaw.example.as_deref(), Some("127.0.0.1"), "{bad}");
+        }
+    }
+
+    /// What is wrong is said, and what is shown instead can be read.
+    #[track_caller]
+    fn assert_flaw<T: std::fmt::Debug>(
+        text: &str,
+        read: fn(&str) -> Result<T, Flaw>,
+        problem: &str,
+        example: &str,
+    ) {
+        let flaw = read(text).expect_err(text);
+        assert!(flaw.problem.contains(problem), "{text:?}: {}", flaw.problem);
+        assert_eq!(flaw.example.as_deref().unwrap_or_default(), example, "{text:?}");
+        if let Some(example) = flaw.example {
+            read(&example).unwrap_or_else(|flaw| panic!("{text:?} -> {example:?}: {flaw:?}"));
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_local_endpoint() {
+        for (text, problem, example) in [
+            ("", "is empty", ""),
+            ("8080", "has no host", "127.0.0.1:8080"),
+            ("99999", "has no host", "127.0.0.1:8080"),
+            (":9000", "has no host", "0.0.0.0:9000"),
+            (":", "has no host", "0.0.0.0:8080"),
+            ("*:9000", "0.0.0.0 is every interface", "0.0.0.0:9000"),
+            ("*", "0.0.0.0 is every interface", "0.0.0.0:8080"),
+            ("localhost", "has no port", "localhost:8080"),
+            ("127.0.0.1", "has no port", "127.0.0.1:8080"),
+            ("127.0.0.1:", "has no port behind the colon", "127.0.0.1:8080"),
+            ("127.0.0.1:65536", "port 65536 is over 65535", "127.0.0.1:8080"),
+            ("127.0.0.1:80x", "\"80x\" is not a port number", "127.0.0.1:8080"),
+            ("127.0.0.1:+80", "\"+80\" is not a port number", "127.0.0.1:8080"),
+            ("127.0.0.1:-1", "\"-1\" is not a port number", "127.0.0.1:8080"),
+            ("localhost:-1", "\"-1\" is not a port number", "localhost:8080"),
+            ("::1:9000", "needs brackets", "[::1]:9000"),
+            ("fe80::a", "needs brackets", "[fe80::a]:8080"),
+            ("a:80:90", "more than one colon", ""),
+            ("[::1]", "no port behind the ]", "[::1]:8080"),
+            ("[::1]9000", "no port behind the ]", "[::1]:8080"),
+            ("[::1]:99999", "over 65535", "[::1]:8080"),
+            ("[::1", "no ]", "[::1]:8080"),
+            ("[fe80::1%eth0]:80", "is not an IPv6 address", "[::1]:8080"),
+            ("[127.0.0.1]:80", "is not an IPv6 address", "[::1]:8080"),
+            ("/run/a.sock", "is it a unix socket?", "ws+unix:/run/a.sock"),
+            ("@name", "is it a unix socket?", "ws+unix:@name"),
+            ("127.0.0.1:80/", "path", ""),
+            ("ws://127.0.0.1:80/chat", "path", ""),
+            ("ws://127.0.0.1:80//", "path", ""),
+            ("ws://", "is empty", ""),
+            ("ws:///", "is empty", ""),
+            ("ws:127.0.0.1:80", "is spelled ws://", "ws://127.0.0.1:80"),
+            ("ws:", "is spelled ws://", ""),
+            ("wss://0.0.0.0:443", "\"wss\" is not one of the schemes ws://, ws+unix:, fd:", ""),
+            ("tcp://0.0.0.0:80", "\"tcp\" is not one of the schemes", ""),
+            ("connect://a:80", "\"connect\" is not one of the schemes", ""),
+            ("unix:/run/a.sock", "\"unix\" is neither one of the schemes", ""),
+            ("fd:", "number of an open descriptor", "fd:3"),
+            ("fd:-1", "number of an open descriptor", "fd:3"),
+            ("fd:3x", "number of an open descriptor", "fd:3"),
+            ("fd:2", "stdout or stderr", "fd:3"),
+            ("fd:2147483648", "is not a descriptor number", "fd:3"),
+            ("systemd:", "FileDescriptorName", "systemd:web"),
+            ("systemd:a:b", "FileDescriptorName", "systemd:web"),
+            ("ws+unix:", "no path or name", "ws+unix:/run/app.sock"),
+            ("ws+unix:run/a", "is neither an absolute path", "ws+unix:/run/app.sock"),
+        ] {
+            assert_flaw(text, local, problem, example);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_remote_endpoint() {
+        for (text, problem, example) in [
+            ("127.0.0.1:0", "port 0", "127.0.0.1:5000"),
+            ("127.0.0.1:99999", "port 99999 is over 65535", "127.0.0.1:5000"),
+            (":5900", "has no host", "127.0.0.1:5900"),
+            ("*:5900", "is no address", ""),
+            ("user@host:22", "user name", ""),
+            ("tcp://user:secret@host:22", "user name", ""),
+            ("host name:22", "has a space", ""),
+            (" host:22", "has a space", ""),
+            ("host:22 ", "has a space", ""),
+            ("host\0:22", "control character", ""),
+            ("host:22\n", "control character", ""),
+            ("h\u{fc}gel:22", "cannot stand in a host name", ""),
+            ("a,b:22", "cannot stand in a host name", ""),
+            ("a..b:22", "is not a host name", ""),
+            (".:22", "is not a host name", ""),
+            ("-a:22", "is not a host name", ""),
+            ("256.1.1.1:22", "is not an IPv4 address", ""),
+            ("127.1:22", "is not an IPv4 address", ""),
+            ("2130706433:22", "is not an IPv4 address", ""),
+            ("0x7f000001:22", "is not an IPv4 address", ""),
+            ("ws://host/chat", "\"ws\" is not one of the schemes tcp://, unix:", ""),
+            ("tls://host:443", "\"tls\" is not one of the schemes", ""),
+            ("json:", "\"json\" is neither one of the schemes tcp://, unix: nor a host", ""),
+            ("connect:", "\"connect\" is neither", ""),
+            ("token:/etc/tokens", "\"token\" is neither", ""),
+            ("host:http", "\"host\" is neither", ""),
+            ("host:", "\"host\" is neither", ""),
+            ("unix:", "no path or name", "unix:/run/app.sock"),
+            ("unix:@", "no path or name", "unix:/run/app.sock"),
+            ("unix:a.sock", "is neither an absolute path", "unix:/run/app.sock"),
+            ("unix://a.sock", "is neither an absolute path", "unix:/run/app.sock"),
+            ("unix:/run/", "is a directory", "unix:/run/app.sock"),
+            ("unix:/run/a\0b", "control character", "unix:/run/app.sock"),
+            ("\u{e9}\u{e9}", "cannot stand in a host name", ""),
+        ] {
+            assert_flaw(text, remote, problem, example);
+        }
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_kernel_and_dns_allow() {
+        for (length, fits) in [(107, true), (108, false)] {
+            let path = format!("unix:/{}", "p".repeat(length - 1));
+            assert_eq!(remote(&path).is_ok(), fits, "path of {length}");
+            let name = format!("unix:@{}", "n".repeat(length));
+            assert_eq!(remote(&name).is_ok(), fits, "name of {length}");
+        }
+        let labels = format!("{}.", "a".repeat(63)).repeat(4);
+        for (length, fits) in [(253, true), (254, false)] {
+            assert_eq!(
+                remote(&format!("{}:1", &labels[..length])).is_ok(),
+                fits,
+                "host of {length}"
+            );
+        }
+        assert!(remote(&format!("{}:1", "a".repeat(64))).is_err());
+    }
+}

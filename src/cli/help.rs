@@ -1,0 +1,360 @@
+//! What `--help`, `--version` and `--check` print: screens of 80 columns and at most 40 lines.
+
+use std::fmt::Write;
+
+use super::units::size_text;
+use crate::config::{Config, Messages, Subprotocols};
+use crate::proto::encoding::Encoding;
+
+/// Name and version, for one line.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
+/// A screen of help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// The usual options, and the other topics.
+    Overview,
+    /// What `--local` and `--remote` take, and how they make routes.
+    Endpoints,
+    /// Encodings and subprotocols.
+    Messages,
+    /// Counts and memory.
+    Limits,
+    /// Every duration.
+    Timers,
+    /// Log, sockets, signals, exit status.
+    Process,
+}
+
+impl Topic {
+    /// Every topic, in the order the overview lists them.
+    pub const ALL: [Self; 6] = [
+        Self::Overview,
+        Self::Endpoints,
+        Self::Messages,
+        Self::Limits,
+        Self::Timers,
+        Self::Process,
+    ];
+
+    /// What to write behind `--help`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "overview",
+            Self::Endpoints => "endpoints",
+            Self::Messages => "messages",
+            Self::Limits => "limits",
+            Self::Timers => "timers",
+            Self::Process => "process",
+        }
+    }
+
+    /// The topic of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.name() == name)
+    }
+
+    /// The whole screen, newline at its end.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Overview => OVERVIEW,
+            Self::Endpoints => ENDPOINTS,
+            Self::Messages => MESSAGES,
+            Self::Limits => LIMITS,
+            Self::Timers => TIMERS,
+            Self::Process => PROCESS,
+        }
+    }
+}
+
+const OVERVIEW: &str = "\
+ws-tcp-proxy: lets WebSocket clients reach TCP and unix sockets
+
+usage: ws-tcp-proxy [OPTIONS] [--local ENDPOINT] --remote ENDPOINT
+       ws-tcp-proxy [OPTIONS] --local ENDPOINT --remote ENDPOINT --local ...
+       ws-tcp-proxy [OPTIONS] [HOST:]PORT TARGET:PORT
+
+Defaults are in [brackets].
+
+  -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
+  -r, --remote ENDPOINT     where their bytes go
+      --encoding NAME       payloads as binary, text or base64 [binary]
+      --max-connections N   more are answered 503 [1000]
+      --max-message SIZE    longest message from a client [16MiB]
+      --idle-timeout TIME   end a connection without traffic; 0 is off [0]
+      --check               print routes and worst-case memory, and exit
+  -d, --debug               log what happens to each connection
+  -h, --help [TOPIC]        this text, or one of the topics below
+  -V, --version             print the version, and exit
+
+topics:
+  endpoints   what ENDPOINT can be, several routes, names of older options
+  messages    encodings and subprotocols
+  limits      connections, messages, heads, buffers
+  timers      handshake, connect, ping, idle, close
+  process     log, socket options, signals, exit status
+
+examples:
+  ws-tcp-proxy --local 0.0.0.0:8080 --remote 127.0.0.1:5000
+  ws-tcp-proxy -l '[::1]:8080' -r unix:/run/app.sock --encoding text
+  ws-tcp-proxy 6080 127.0.0.1:5900
+";
+
+const ENDPOINTS: &str = "\
+Endpoints and routes
+
+  -l, --local ENDPOINT      where connections come from [127.0.0.1:8080]
+      HOST:PORT             WebSocket server; ws://HOST:PORT is the same
+      ws+unix:/path         WebSocket server on a unix socket
+      ws+unix:@name         the same in the abstract namespace
+      fd:N                  a listening socket inherited as descriptor N
+      systemd:NAME          one handed over by socket activation
+
+  -r, --remote ENDPOINT     where they go; required
+      HOST:PORT             TCP; tcp://HOST:PORT is the same. Every address of
+                            a name is tried
+      unix:/path            unix stream socket
+      unix:@name            the same in the abstract namespace
+
+An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
+kernel chooses, and a line on stdout tells the port.
+
+Several routes: write --local, then its --remote, then the next --local.
+Options about messages before the first --local hold for all routes, behind
+a --local for that route. With one route order does not matter.
+
+Other ways to name the ends of a single route:
+
+  [HOST:]PORT TARGET:PORT   a bare PORT listens on all interfaces
+  -p, --ws-port PORT        --local 0.0.0.0:PORT
+      --ip HOST             host of --local [127.0.0.1]
+      --port PORT           port of --local [8080]
+  -t, --target HOST:PORT    --remote HOST:PORT
+
+If an option is given twice the last counts, except --local, --remote and lists.
+";
+
+const MESSAGES: &str = "\
+Messages: how bytes of the target become WebSocket payloads and back
+
+      --encoding NAME       for clients that ask for none [binary]
+      binary                binary messages, bytes unchanged
+      text                  text messages, never cut inside a character; bytes
+                            that are not UTF-8 end the connection with 1007
+      base64                text messages of base64
+
+      --allow-encoding LIST what a client may ask for, by ?encoding=NAME in
+                            its URL or by a subprotocol of that name
+                            [binary,text,base64]. Repeat it or use commas;
+                            the route's own encoding is always allowed
+      --text-lossy          under text, send U+FFFD for what is not UTF-8
+      --subprotocol NAME    one that we speak; repeat it for several. '*' is
+                            whichever the client offers first. By default
+                            binary and base64, where they are allowed
+
+A client that offers none of the subprotocols is served without one.
+
+With several routes, these before the first --local hold for all of them,
+and behind a --local for that route, in place of what holds for all.
+";
+
+const LIMITS: &str = "\
+Limits, each for the whole process
+
+      --max-connections N   at once; more are answered 503 [1000]
+                            1 to 1000000
+      --max-message SIZE    one message from a client, fragments added up;
+                            a longer one closes with 1009 [16MiB] 0 is no limit
+      --max-head SIZE       a request's head; a larger one is answered 431
+                            [8KiB] 256B to 1MiB
+      --max-headers N       fields in it, likewise [64] 1 to 1024
+      --buffer-size SIZE    the shared read buffer: the most one read takes,
+                            and one direction keeps while the other side is
+                            slow [256KiB] 4KiB to 16MiB
+      --max-memory SIZE     kept for slow sides by all connections together;
+                            at least --buffer-size [64MiB]
+
+SIZE is a number of bytes, or has a unit: 64KiB, 16MiB, 1GiB; K, M and G are
+the same. --check prints what all this adds up to.
+";
+
+const TIMERS: &str = "\
+Timers, with [default]; each for every connection
+
+      --handshake-timeout TIME  from accept to a whole request head [10s]
+      --timeout TIME            the same
+      --connect-timeout TIME    for the target to answer, name lookup and all
+                                its addresses included [10s]
+      --ping-interval TIME      silence before a client is sent a Ping [30s]*
+      --pong-timeout TIME       for any byte after that Ping [20s]
+      --send-timeout TIME       bytes wait, and none can be sent [60s]*
+      --idle-timeout TIME       no payload in either direction [0]*
+      --max-lifetime TIME       a whole connection [0]*
+      --close-timeout TIME      from the moment a Close is due; begins anew
+                                whenever a byte is delivered [5s]
+      --drain-timeout TIME      from SIGTERM until those still connected are
+                                cut off [30s]
+
+* 0 turns it off; the others must be more than 0.
+
+TIME is 500ms, 10s, 5m or 2h; a bare number is seconds. At most 365 days.
+";
+
+const PROCESS: &str = "\
+The process
+
+      --log-level LEVEL     off, error, warn, info, debug or trace [info]
+  -d, --debug               --log-level debug
+      --check               print routes and worst-case memory, and exit
+  -h, --help [TOPIC]        print help, and exit
+  -V, --version             print the version, and exit
+
+      --nodelay on|off      send small segments at once (TCP_NODELAY) [on]
+      --keepalive TIME      idle time before TCP probes the other end, whole
+                            seconds up to 32767 [60s] 0 is off
+      --backlog N           connections the kernel queues for us [1024]
+      --reuse-port          share the port with other processes (SO_REUSEPORT)
+
+SIGTERM and SIGINT: no new connections, Close 1001 to every client, deliver
+what is under way, exit when all have ended or --drain-timeout has passed. A
+second one exits at once. SIGUSR1 logs one line for each connection.
+
+Exit status: 0 after a graceful stop, 1 when running failed (an address in
+use, say), 2 when the command line is wrong.
+";
+
+/// What `--check` prints: the routes, and the most memory that buffers and tables can take.
+///
+/// `per_connection` is what a connection costs while it keeps nothing, in bytes. Memory of the
+/// kernel, of the program text and of the allocator is not counted.
+pub fn describe(config: &Config, per_connection: usize) -> String {
+    let mut text = String::from("routes:\n");
+    for route in &config.routes {
+        line(&mut text, format_args!("  {} -> {}", route.local, route.remote));
+        line(&mut text, format_args!("    {}", messages(&route.messages)));
+    }
+    let limits = &config.limits;
+    let (buffer, kept) = (limits.buffer_size as u64, limits.max_memory as u64);
+    let table = (limits.max_connections as u64).saturating_mul(per_connection as u64);
+    let total = buffer.saturating_add(kept).saturating_add(table);
+    let each = format!("--max-connections {} of {per_connection}B", limits.max_connections);
+    text.push_str("memory at worst:\n");
+    for (bytes, what) in [
+        (buffer, "--buffer-size, one for all"),
+        (kept, "--max-memory, for slow sides"),
+        (table, &each),
+        (total, "in total, socket buffers in the kernel not counted"),
+    ] {
+        line(&mut text, format_args!("  {:>9}  {what}", size_text(bytes)));
+    }
+    text
+}
+
+fn messages(messages: &Messages) -> String {
+    let mut text = format!("encoding {}", messages.encoding);
+    if messages.text_lossy {
+        text.push_str(", text lossy");
+    }
+    let asked = |e: &Encoding| *e != messages.encoding && messages.allowed.contains(*e);
+    let names: Vec<_> = Encoding::ALL.into_iter().filter(asked).map(Encoding::name).collect();
+    if !names.is_empty() {
+        text.push_str("; on request ");
+        text.push_str(&names.join(", "));
+    }
+    text.push_str("; subprotocols ");
+    text.push_str(&match &messages.subprotocols {
+        Subprotocols::Any => "any".into(),
+        Subprotocols::Listed(names) if names.is_empty() => "none".into(),
+        Subprotocols::Listed(names) => names.join(", "),
+    });
+    text
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::options;
+
+    /// Small screens show it whole, and it can be quoted in a mail.
+    #[test]
+    fn every_topic_fits_a_screen() {
+        for topic in Topic::ALL {
+            let text = topic.text();
+            assert!(text.ends_with('\n') && text.is_ascii(), "{topic:?}");
+            assert!(text.lines().count() <= 40, "{topic:?}: {} lines", text.lines().count());
+            for line in text.lines() {
+                assert!(line.len() <= 80 && line.trim_end() == line, "{topic:?}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_overview_names_every_other_topic() {
+        for topic in Topic::ALL {
+            assert_eq!(Topic::named(topic.name()), Some(topic));
+            let listed = OVERVIEW.contains(&format!("\n  {} ", topic.name()));
+            assert_eq!(listed, topic != Topic::Overview, "{topic:?}");
+        }
+        assert_eq!(Topic::named("limit"), None);
+    }
+
+    #[test]
+    fn every_option_is_explained_and_every_explained_option_exists() {
+        let all = Topic::ALL.map(Topic::text).concat();
+        let words: Vec<_> = all.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+        for name in options::names() {
+            assert!(words.contains(&format!("--{name}").as_str()), "--{name} is not in --help");
+        }
+        for word in words {
+            if let Some(name) = word.strip_prefix("--") {
+                assert!(options::by_name(name).is_some(), "{word} does not exist");
+            }
+        }
+    }
+
+    /// The text from an option to its next blank or option line says `[default]`.
+    #[test]
+    fn every_limit_is_explained_with_its_default() {
+        let screens = [MESSAGES, LIMITS, TIMERS, PROCESS].concat();
+        for name in options::names() {
+            let option = options::by_name(name).unwrap();
+            if name == "timeout" || !matches!(option.action, options::Action::Limit(_)) {
+                continue;
+            }
+            let start = screens.find(&format!("\n      --{name} ")).expect(name) + 1;
+            let end = screens[start..].find("\n      --").unwrap_or(screens.len() - start);
+            let default = format!("[{}]", option.example);
+            assert!(screens[start..start + end].contains(&default), "--{name} {default}");
+        }
+    }
+
+    #[test]
+    fn describes_routes_and_adds_up_memory() {
+        let args = ["-l", "a:1", "-r", "b:2", "-l", "fd:3", "-r", "unix:@x", "--encoding", "text"]
+            .into_iter()
+            .chain(["--allow-encoding", "text", "--text-lossy", "--max-connections", "2048"])
+            .map(Into::into);
+        let Ok(crate::cli::Command::Run { config, .. }) = crate::cli::parse(args) else {
+            panic!("a good command line");
+        };
+        let text = "\
+routes:
+  ws://a:1 -> tcp://b:2
+    encoding binary; on request text, base64; subprotocols binary, base64
+  fd:3 -> unix:@x
+    encoding text, text lossy; subprotocols none
+memory at worst:
+     256KiB  --buffer-size, one for all
+      64MiB  --max-memory, for slow sides
+       1MiB  --max-connections 2048 of 512B
+    65.2MiB  in total, socket buffers in the kernel not counted
+";
+        assert_eq!(describe(&config, 512), text);
+        assert!(describe(&config, usize::MAX).contains("16777215.9TiB  in total"));
+    }
+}

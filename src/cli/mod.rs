@@ -1,0 +1,462 @@
+//! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
+//!
+//! Owns the words a user writes: options and routes (`options`), endpoints (`endpoint`), durations
+//! and sizes (`units`), and what `--help` and `--check` answer (`help`).
+//! Never opens a socket, reads a file, or looks at the environment.
+
+mod endpoint;
+mod help;
+mod options;
+mod units;
+
+use std::ffi::OsString;
+use std::fmt;
+
+use log::LevelFilter;
+
+use crate::config::{Config, Limits};
+use options::{Action, Opt, Routes};
+
+pub use help::{describe, Topic, VERSION};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Serve until told to stop.
+    Run {
+        /// Routes and limits, checked against each other.
+        config: Config,
+        /// What is worth a line in the log.
+        level: LevelFilter,
+    },
+    /// Print [`describe`] and exit 0.
+    Check {
+        /// Routes and limits, checked against each other.
+        config: Config,
+    },
+    /// Print [`Topic::text`] on stdout and exit 0.
+    Help(Topic),
+    /// Print [`VERSION`] on stdout and exit 0.
+    Version,
+}
+
+/// A command line that cannot be run: which argument, what is wrong with it, what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageError {
+    argument: String,
+    problem: String,
+    remedy: String,
+}
+
+impl UsageError {
+    fn new(
+        argument: impl fmt::Display,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { argument: argument.to_string(), problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+/// One line; control characters an argument brought along come out escaped.
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.argument, self.problem, self.remedy)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// What is wrong with a value, said where it is not known which option the value was given to.
+#[derive(Debug, PartialEq, Eq)]
+struct Flaw {
+    problem: String,
+    /// A value that would do; `None` where any value that the option takes is as good.
+    example: Option<String>,
+}
+
+impl Flaw {
+    fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), example: None }
+    }
+
+    fn like(self, example: impl Into<String>) -> Self {
+        Self { example: Some(example.into()), ..self }
+    }
+
+    fn of(self, argument: &Argument, usual: &str) -> UsageError {
+        let example = self.example.as_deref().unwrap_or(usual);
+        let remedy = format!("write it like {} {example}", argument.option);
+        UsageError::new(argument, self.problem, remedy)
+    }
+}
+
+/// An option and its value as the user spelled them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Argument {
+    /// With its dashes; empty for a word that stands alone.
+    option: String,
+    value: String,
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gap = if self.option.is_empty() { "" } else { " " };
+        write!(f, "{}{gap}{}", self.option, printable(&self.value))
+    }
+}
+
+/// The text as it can stand in a message: quoted and escaped where it would otherwise mislead.
+fn printable(text: &str) -> String {
+    let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if plain {
+        text.to_owned()
+    } else {
+        format!("{text:?}")
+    }
+}
+
+/// What has been read so far.
+struct CommandLine {
+    routes: Routes,
+    limits: Limits,
+    level: LevelFilter,
+    check: bool,
+}
+
+/// Reads the arguments that follow the program's name.
+///
+/// `--help` and `--version` answer at once, whatever follows. An option that takes one value and
+/// is given twice keeps the last, as users of getopt_long(3) expect; `--local` and `--remote`
+/// make routes.
+///
+/// # Errors
+///
+/// The first argument that is wrong, or after the last one what is missing or contradictory.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut words = lexopt::Parser::from_args(args);
+    let mut line = CommandLine {
+        routes: Routes::default(),
+        limits: Limits::default(),
+        level: LevelFilter::Info,
+        check: false,
+    };
+    while let Some(word) = words.next().map_err(surplus_value)? {
+        let (spelled, option) = match word {
+            lexopt::Arg::Long(name) => (format!("--{name}"), options::by_name(name)),
+            lexopt::Arg::Short(letter) => (format!("-{letter}"), options::by_letter(letter)),
+            lexopt::Arg::Value(value) => {
+                line.routes.positional(utf8(value, "")?);
+                continue;
+            }
+        };
+        let Some(option) = option else { return Err(unknown_option(&spelled)) };
+        match option.action {
+            Action::Help => return topic(&mut words).map(Command::Help),
+            Action::Version => return Ok(Command::Version),
+            Action::Switch(set) => set(&mut line),
+            Action::Limit(set) => {
+                let argument = argument(&mut words, spelled, option)?;
+                set(&mut line.limits, &argument.value)
+                    .map_err(|flaw| flaw.of(&argument, option.example))?;
+            }
+            Action::Value(set) => {
+                let argument = argument(&mut words, spelled, option)?;
+                set(&mut line, &argument).map_err(|flaw| flaw.of(&argument, option.example))?;
+            }
+        }
+    }
+    line.finish()
+}
+
+impl CommandLine {
+    fn finish(self) -> Result<Command, UsageError> {
+        let config = Config { routes: self.routes.finish()?, limits: self.limits };
+        let Limits { buffer_size, max_memory, .. } = config.limits;
+        if max_memory < buffer_size {
+            let [kept, buffer] = [max_memory, buffer_size].map(|n| units::size_text(n as u64));
+            return Err(UsageError::new(
+                "--max-memory",
+                format!("{kept} is less than one --buffer-size of {buffer}"),
+                format!("write it like --max-memory {buffer}"),
+            ));
+        }
+        Ok(match self.check {
+            true => Command::Check { config },
+            false => Command::Run { config, level: self.level },
+        })
+    }
+}
+
+/// The value of an option: behind `=`, or the next word unless that is plainly another option.
+fn argument(
+    words: &mut lexopt::Parser,
+    spelled: String,
+    option: &Opt,
+) -> Result<Argument, UsageError> {
+    let value = match words.optional_value() {
+        Some(value) => Some(value),
+        None => words.value().ok().filter(|value| !value.as_encoded_bytes().starts_with(b"--")),
+    };
+    let Some(value) = value else {
+        let remedy = format!("write it like {spelled} {}", option.example);
+        return Err(UsageError::new(spelled, "needs a value", remedy));
+    };
+    let value = utf8(value, &spelled)?;
+    Ok(Argument { option: spelled, value })
+}
+
+/// The word behind `--help`, if there is one.
+fn topic(words: &mut lexopt::Parser) -> Result<Topic, UsageError> {
+    let word = match (words.optional_value(), words.next()) {
+        (Some(word), _) | (None, Ok(Some(lexopt::Arg::Value(word)))) => word,
+        _ => return Ok(Topic::Overview),
+    };
+    let name = utf8(word, "--help")?;
+    Topic::named(&name).ok_or_else(|| {
+        let topics = Topic::ALL.map(Topic::name).join(", ");
+        let argument = Argument { option: "--help".into(), value: name };
+        UsageError::new(argument, "no such topic", format!("the topics are {topics}"))
+    })
+}
+
+fn utf8(word: OsString, place: &str) -> Result<String, UsageError> {
+    word.into_string().map_err(|word| {
+        let argument = Argument { option: place.into(), value: word.to_string_lossy().into() };
+        UsageError::new(argument, "not valid UTF-8", "write it in UTF-8")
+    })
+}
+
+fn unknown_option(spelled: &str) -> UsageError {
+    let word = spelled.strip_prefix("--").unwrap_or_default();
+    let close: Vec<_> = options::names()
+        .filter(|name| may_mean(word, name))
+        .map(|name| format!("--{name}"))
+        .collect();
+    let remedy = match close.is_empty() {
+        true => "ws-tcp-proxy --help lists the options".into(),
+        false => format!("did you mean {}?", close.join(" or ")),
+    };
+    UsageError::new(printable(spelled), "unknown option", remedy)
+}
+
+/// Whether `word` begins `name` or is one of its words, or is a slip or two away from it.
+fn may_mean(word: &str, name: &str) -> bool {
+    let part = name.starts_with(word) || name.split('-').any(|part| part == word);
+    let slips = edits(word, name);
+    (word.len() >= 3 && part) || (slips <= 2 && slips * 2 <= name.len())
+}
+
+/// Characters to insert, delete or replace to get from one word to the other (Levenshtein).
+fn edits(a: &str, b: &str) -> usize {
+    // One row of the table of distances: from the part of `a` read so far to each prefix of `b`.
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = corner + usize::from(from != to);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[row.len() - 1]
+}
+
+fn surplus_value(error: lexopt::Error) -> UsageError {
+    match error {
+        lexopt::Error::UnexpectedValue { option, value } => UsageError::new(
+            format!("{option}={}", printable(&value.to_string_lossy())),
+            "takes no value",
+            format!("write it like {option}"),
+        ),
+        other => UsageError::new("argument", other.to_string(), "see ws-tcp-proxy --help"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &[&str]) -> Command {
+        parse(words.iter().map(Into::into)).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    fn error(words: &[&str]) -> String {
+        parse(words.iter().map(Into::into)).expect_err(&words.join(" ")).to_string()
+    }
+
+    fn level(words: &[&str]) -> LevelFilter {
+        match command(&[words, &["-r", "x:1"]].concat()) {
+            Command::Run { level, .. } => level,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_argument_and_shows_a_right_one() {
+        for (words, text) in [
+            (
+                &["--remote", "127.0.0.1:99999"][..],
+                "--remote 127.0.0.1:99999: port 99999 is over 65535; \
+                 write it like --remote 127.0.0.1:5000",
+            ),
+            (&["-t=host"], "-t host: has no port; write it like -t host:5000"),
+            (&["--remote"], "--remote: needs a value; write it like --remote 127.0.0.1:5000"),
+            (&["-r", "--local"], "-r: needs a value; write it like -r 127.0.0.1:5000"),
+            (&["--remote="], "--remote \"\": is empty; write it like --remote 127.0.0.1:5000"),
+            (
+                &["--remote", "a b:1"],
+                "--remote \"a b:1\": has a space or a control character in it; \
+                 write it like --remote 127.0.0.1:5000",
+            ),
+            (&["--check=yes"], "--check=yes: takes no value; write it like --check"),
+            (&["-d=yes"], "-d=yes: takes no value; write it like -d"),
+            (
+                &["--timeout", "0"],
+                "--timeout 0: must be more than 0; this timer cannot be off; \
+                 write it like --timeout 10s",
+            ),
+            (
+                &["--buffer-size", "1K"],
+                "--buffer-size 1K: is outside 4KiB to 16MiB; write it like --buffer-size 256KiB",
+            ),
+            (
+                &["--nodelay", "yes"],
+                "--nodelay yes: is neither on nor off; write it like --nodelay on",
+            ),
+            (
+                &["--log-level", "loud"],
+                "--log-level loud: is none of off, error, warn, info, debug, trace; \
+                 write it like --log-level info",
+            ),
+            (
+                &["--encoding", "chunk"],
+                "--encoding chunk: \"chunk\" is none of the encodings binary, text, base64; \
+                 write it like --encoding binary",
+            ),
+            (
+                &["--subprotocol", "a,b"],
+                "--subprotocol a,b: is not a token as in RFC 7230; repeat the option for several; \
+                 write it like --subprotocol binary",
+            ),
+            (
+                &["-r", "x:1", "--buffer-size", "1M", "--max-memory", "512K"],
+                "--max-memory: 512KiB is less than one --buffer-size of 1MiB; \
+                 write it like --max-memory 1MiB",
+            ),
+            (
+                &["--help", "me"],
+                "--help me: no such topic; \
+                 the topics are overview, endpoints, messages, limits, timers, process",
+            ),
+        ] {
+            assert_eq!(error(words), text);
+        }
+    }
+
+    #[test]
+    fn every_number_is_checked_against_its_range() {
+        for (option, values) in [
+            ("--max-connections", &["0", "1000001", "-1", "1K", "", "1.5"][..]),
+            ("--max-message", &["18446744073709551616", "17179869184GiB", "-1", "1MB"]),
+            ("--max-head", &["255", "1048577", "2M"]),
+            ("--max-headers", &["0", "1025"]),
+            ("--buffer-size", &["0", "4095", "16777217"]),
+            ("--max-memory", &["0", "4095", "1048577G"]),
+            ("--backlog", &["0", "65536"]),
+            ("--handshake-timeout", &["0", "0ms", "366d", "8761h", "1e3", "-1s"]),
+            ("--connect-timeout", &["0"]),
+            ("--pong-timeout", &["0"]),
+            ("--close-timeout", &["0"]),
+            ("--drain-timeout", &["0"]),
+            ("--ping-interval", &["off", "31536001"]),
+            ("--keepalive", &["1500ms", "32768", "10h"]),
+            ("--port", &["65536", "-1", "http", ""]),
+            ("-p", &["65536", "127.0.0.1:80"]),
+            ("--subprotocol", &["", "a b", "a/b", "\u{fc}", "a\0"]),
+            ("--allow-encoding", &["", "text,", "text, binary", "none"]),
+        ] {
+            for value in values {
+                let start = format!("{option} {}: ", printable(value));
+                let error = error(&["-r", "x:1", &format!("{option}={value}")]);
+                assert!(error.starts_with(&start), "{error}");
+                assert!(error.contains(&format!("; write it like {option} ")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_is_named_with_those_it_may_mean() {
+        for (word, remedy) in [
+            ("--rmote", "did you mean --remote?"),
+            ("--prot", "did you mean --port?"),
+            ("--max_headers", "did you mean --max-headers?"),
+            ("--connections", "did you mean --max-connections?"),
+            ("--origin", "ws-tcp-proxy --help lists the options"),
+            ("--framing", "ws-tcp-proxy --help lists the options"),
+            ("--rate-in", "ws-tcp-proxy --help lists the options"),
+            ("--bearer-file", "ws-tcp-proxy --help lists the options"),
+            ("-x", "ws-tcp-proxy --help lists the options"),
+            ("-\u{1b}", "ws-tcp-proxy --help lists the options"),
+        ] {
+            let error = error(&["-r", "x:1", word, "value"]);
+            assert_eq!(error, format!("{}: unknown option; {remedy}", printable(word)));
+        }
+        assert!(error(&["--\u{1b}[31m"]).starts_with("\"--\\u{1b}[31m\": unknown option"));
+        assert!(error(&["--allow", "any"]).contains("did you mean --allow-encoding?"));
+    }
+
+    #[test]
+    fn help_and_version_answer_whatever_else_is_there() {
+        for (words, answer) in [
+            (&["--help"][..], Command::Help(Topic::Overview)),
+            (&["-h"], Command::Help(Topic::Overview)),
+            (&["-dh"], Command::Help(Topic::Overview)),
+            (&["--help", "limits"], Command::Help(Topic::Limits)),
+            (&["--help=timers"], Command::Help(Topic::Timers)),
+            (&["-h", "process"], Command::Help(Topic::Process)),
+            (&["-r", "x:1", "-r", "y:1", "--help", "--nonsense"], Command::Help(Topic::Overview)),
+            (&["-V"], Command::Version),
+            (&["--version", "--nonsense"], Command::Version),
+        ] {
+            assert_eq!(command(words), answer, "{words:?}");
+        }
+        assert!(error(&["--nonsense", "--help"]).starts_with("--nonsense: "));
+    }
+
+    #[test]
+    fn the_last_level_counts() {
+        assert_eq!(level(&[]), LevelFilter::Info);
+        assert_eq!(level(&["-d"]), LevelFilter::Debug);
+        assert_eq!(level(&["--debug", "--log-level", "trace"]), LevelFilter::Trace);
+        assert_eq!(level(&["--log-level", "off", "-d"]), LevelFilter::Debug);
+        assert_eq!(level(&["--log-level=warn"]), LevelFilter::Warn);
+    }
+
+    #[test]
+    fn check_has_the_configuration_that_would_run() {
+        let Command::Run { config, .. } = command(&["-r", "x:1"]) else { panic!("a run") };
+        assert_eq!(command(&["--check", "-r", "x:1"]), Command::Check { config });
+        assert!(error(&["--check"]).starts_with("--remote: is missing"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_utf8_is_shown_as_far_as_it_is() {
+        use std::os::unix::ffi::OsStringExt;
+        for (words, start) in [
+            (&[&b"-r"[..], b"a\xff:1"][..], "-r a\u{fffd}:1: not valid UTF-8; "),
+            (&[b"--remote=a\xff:1"], "--remote a\u{fffd}:1: not valid UTF-8; "),
+            (&[b"80", b"a\xff:1"], "a\u{fffd}:1: not valid UTF-8; "),
+            (&[b"--help", b"a\xff"], "--help a\u{fffd}: not valid UTF-8; "),
+            (&[b"--rem\xffte", b"x"], "--rem\u{fffd}te: unknown option; did you mean --remote?"),
+            (&[b"-\xff"], "-\u{fffd}: unknown option; "),
+            (&[b"--check=\xff"], "--check=\u{fffd}: takes no value; "),
+        ] {
+            let error = parse(words.iter().map(|word| OsString::from_vec(word.to_vec())));
+            let error = error.unwrap_err().to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+}

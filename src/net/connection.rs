@@ -1,0 +1,582 @@
+//! A connection with its sockets: reads, writes and dials what its [`Link`] asks for.
+//!
+//! Owns the two transports and what is known of their readiness. Never decides who may say what:
+//! that is the link's.
+
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+
+use log::{debug, info};
+use mio::event::Event;
+use mio::{Registry, Token};
+
+use super::dial::{Address, Attempt, Dial, DialError};
+use super::resolve::Resolver;
+use super::table::Key;
+use super::transport::Transport;
+use crate::buf::hot::Hot;
+use crate::buf::pool::Pool;
+use crate::config::{Host, Limits, Remote, Route};
+use crate::policy::admit::{Refusal, Status};
+use crate::proto::close::CloseCode;
+use crate::proto::mask::Keys;
+use crate::session::deadlines::Time;
+use crate::session::link::{By, Context, Due, Link, Step, Why, ANSWERS_PER_READ};
+use crate::session::{Session, MAX_CONTROL_FRAME};
+
+/// Reads in one visit, so that a busy connection leaves the others their turn.
+const READS_PER_VISIT: u32 = 4;
+
+/// What all connections share.
+pub struct Shared {
+    pub hot: Hot,
+    pub pool: Pool,
+    pub keys: Keys,
+    pub limits: Limits,
+    pub registry: Registry,
+    pub resolver: Resolver,
+    /// This turn's time.
+    pub now: Time,
+    /// Targets that could not be reached, for a line in the log.
+    pub dial_failures: Vec<(usize, DialError)>,
+}
+
+impl Shared {
+    /// The hot buffer, and the rest of what a link needs.
+    fn split(&mut self) -> (&mut Hot, Context<'_>) {
+        let context = Context {
+            now: self.now,
+            limits: &self.limits,
+            pool: &mut self.pool,
+            keys: &mut self.keys,
+            answers: ANSWERS_PER_READ,
+        };
+        (&mut self.hot, context)
+    }
+}
+
+/// What is to become of a connection after a visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// An event or a timer will call again.
+    Wait,
+    /// There is more to do in this turn.
+    Again,
+    /// It is finished.
+    Over,
+}
+
+/// One leg's socket.
+#[derive(Default)]
+struct End {
+    transport: Option<Transport>,
+    /// Set by an event and cleared by `WouldBlock`, or by a read that came back short.
+    readable: bool,
+    /// Set by an event and cleared by a write that was not taken whole.
+    writable: bool,
+    /// A short read proves nothing: a hang-up, an error or urgent data may stand behind it, and
+    /// no further event is promised.
+    insists: bool,
+}
+
+impl End {
+    fn open(transport: Transport) -> Self {
+        let transport = Some(transport);
+        Self { transport, readable: true, writable: true, insists: false }
+    }
+
+    /// Reads into all of `room` and keeps what that says about readiness.
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let Some(transport) = &mut self.transport else { return Ok(0) };
+        let n = transport.read(room)?;
+        if n < room.len() && !self.insists {
+            self.readable = false;
+        }
+        Ok(n)
+    }
+
+    /// Writes two runs and keeps what that says about readiness. Takes 0 bytes if it may not
+    /// write now.
+    fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let (true, Some(transport)) = (self.writable, &mut self.transport) else {
+            return Ok(0);
+        };
+        match transport.write_both(first, second) {
+            Ok(n) => {
+                self.writable = n == first.len() + second.len();
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => {
+                // The read will say what happened, behind what has arrived.
+                self.readable = true;
+                self.insists = true;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A connection.
+pub struct Connection {
+    link: Link,
+    ends: [End; 2],
+    dial: Option<Box<Dial>>,
+    since: Time,
+    /// The earliest entry in the loop's heap.
+    pub scheduled: Time,
+    key: Key,
+    route: u16,
+    /// Whether it has a place among `--max-connections`.
+    admitted: bool,
+    /// Whether it is in the runnable list.
+    pub listed: bool,
+}
+
+impl Connection {
+    /// What one costs in the tables: itself, its session, its timer.
+    pub const BYTES: usize = size_of::<Option<Self>>() + size_of::<Session>() + 32;
+
+    /// A connection that was accepted on that route. One that is not `admitted` is answered 503.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn accepted(
+        mut transport: Transport,
+        key: Key,
+        route: usize,
+        admitted: bool,
+        shared: &mut Shared,
+    ) -> io::Result<Self> {
+        transport.register(&shared.registry, token(key.slot, 0))?;
+        let since = shared.now;
+        let link = Link::accepted(&shared.split().1);
+        Ok(Self {
+            link,
+            ends: [End::open(transport), End::default()],
+            dial: None,
+            since,
+            scheduled: Time::NEVER,
+            key,
+            route: route as u16,
+            admitted,
+            listed: false,
+        })
+    }
+
+    /// Its name in the table.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The index of its route.
+    pub fn route(&self) -> usize {
+        usize::from(self.route)
+    }
+
+    /// Whether it counts among `--max-connections`.
+    pub fn is_admitted(&self) -> bool {
+        self.admitted
+    }
+
+    /// When it is to be looked at without an event.
+    pub fn wake_at(&self) -> Time {
+        self.link.wake_at()
+    }
+
+    /// Epoll says something about leg `side`.
+    pub fn on_event(&mut self, side: usize, event: &Event, route: &Route, shared: &mut Shared) {
+        let end = &mut self.ends[side];
+        if event.is_read_closed() || event.is_error() || event.is_priority() {
+            end.insists = true;
+            end.readable = true;
+        }
+        end.readable |= event.is_readable();
+        end.writable |= event.is_writable();
+        if side == 1 && self.link.is_dialling() {
+            self.on_dial_event(event, route, shared);
+        }
+    }
+
+    /// Moves what can be moved.
+    pub fn serve(&mut self, route: &Route, shared: &mut Shared) -> Next {
+        for side in 0..2 {
+            self.flush(side, shared);
+        }
+        for _ in 0..READS_PER_VISIT {
+            let mut read = false;
+            for side in 0..2 {
+                if self.ends[side].readable && self.link.may_read(side) {
+                    self.read(side, route, shared);
+                    read = true;
+                }
+            }
+            if !read {
+                return self.rest(shared);
+            }
+        }
+        match self.rest(shared) {
+            Next::Wait => Next::Again,
+            next => next,
+        }
+    }
+
+    /// Time has passed.
+    pub fn on_timer(&mut self, route: &Route, shared: &mut Shared) -> Next {
+        loop {
+            let (hot, mut ctx) = shared.split();
+            match self.link.on_deadline(hot, &mut ctx) {
+                None => break,
+                Some(Due::NextAddress) => self.on_dial_timeout(route, shared),
+                Some(Due::Nothing) => self.deliver(0, shared),
+            }
+        }
+        self.serve(route, shared)
+    }
+
+    /// Ends it in good order.
+    pub fn close(&mut self, why: Why, code: CloseCode, shared: &mut Shared) {
+        let (hot, mut ctx) = shared.split();
+        self.link.close(By::Proxy, why, code, hot, &mut ctx);
+        self.abandon_dial();
+        self.deliver(0, shared);
+    }
+
+    /// The name that was asked for has an answer.
+    pub fn on_resolved(
+        &mut self,
+        answer: &io::Result<Vec<SocketAddr>>,
+        route: &Route,
+        shared: &mut Shared,
+    ) {
+        let Some(dial) = &mut self.dial else { return };
+        match answer {
+            Ok(addresses) if addresses.is_empty() => {
+                dial.failed(DialError::UnknownName("no address".into()));
+            }
+            Ok(addresses) => addresses.iter().for_each(|a| dial.add(Address::Tcp(*a))),
+            Err(error) => dial.failed(DialError::UnknownName(error.to_string())),
+        }
+        self.dial_next(route, shared);
+    }
+
+    /// One line for SIGUSR1.
+    pub fn report(&self, route: &Route, now: Time) {
+        info!(
+            "{} {} route={} in={} out={} buffered={} secs={:.1}",
+            Name(self.key),
+            if self.link.is_relaying() { "open" } else { "opening" },
+            route.remote,
+            self.link.bytes_from(0),
+            self.link.bytes_from(1),
+            self.link.buffered(),
+            (now - self.since).as_secs_f32(),
+        );
+    }
+
+    /// The close record, and a good end for its sockets.
+    pub fn finish(&mut self, shared: &mut Shared) {
+        for side in 0..2 {
+            self.release(side, shared);
+        }
+        let Some(ended) = self.link.ended() else { return };
+        let code = match ended.why {
+            Why::Refused(status) => status.code(),
+            _ => ended.code.get(),
+        };
+        let level = match ended.why {
+            // What a peer can repeat at will without having been let in.
+            Why::Refused(_) | Why::NoRequest => log::Level::Debug,
+            _ => log::Level::Info,
+        };
+        log::log!(
+            level,
+            "{} closed code={code} by={} why={} in={} out={} secs={:.1}",
+            Name(self.key),
+            ended.by.name(),
+            ended.why.name(),
+            self.link.bytes_from(0),
+            self.link.bytes_from(1),
+            (shared.now - self.since).as_secs_f32(),
+        );
+        if let Why::Protocol(error) = ended.why {
+            debug!("{} {error}", Name(self.key));
+        }
+    }
+
+    /// What to do when nothing more can be moved now.
+    fn rest(&mut self, shared: &mut Shared) -> Next {
+        for side in 0..2 {
+            if self.link.is_done(side) {
+                self.release(side, shared);
+            }
+        }
+        if self.link.is_over() {
+            Next::Over
+        } else {
+            Next::Wait
+        }
+    }
+
+    /// Closes a socket such that what was sent last still arrives.
+    fn release(&mut self, side: usize, shared: &mut Shared) {
+        if side == 1 && self.link.is_dialling() {
+            return;
+        }
+        if let Some(mut transport) = self.ends[side].transport.take() {
+            transport.discard_arrived(shared.hot.fill(usize::MAX));
+        }
+        self.ends[side] = End::default();
+    }
+
+    /// One read, and all that follows from it.
+    fn read(&mut self, side: usize, route: &Route, shared: &mut Shared) {
+        let (hot, mut ctx) = shared.split();
+        let limit = self.link.read_limit(side, hot.size(), &ctx);
+        match self.ends[side].read(hot.fill(limit)) {
+            Ok(0) => {
+                self.ends[side].readable = false;
+                let sink = self.link.on_end(side, false, hot, &mut ctx);
+                self.deliver(sink, shared);
+            }
+            Ok(n) => {
+                hot.commit(n);
+                self.relay(side, route, shared);
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => self.ends[side].readable = false,
+                io::ErrorKind::Interrupted => {}
+                _ => {
+                    debug!("{} leg {side}: {error}", Name(self.key));
+                    self.ends[side].readable = false;
+                    let sink = self.link.on_end(side, true, hot, &mut ctx);
+                    self.deliver(sink, shared);
+                }
+            },
+        }
+        for side in 0..2 {
+            self.flush(side, shared);
+        }
+    }
+
+    /// Takes what was read through the link, part by part, until none is left.
+    fn relay(&mut self, side: usize, route: &Route, shared: &mut Shared) {
+        let mut answers = ANSWERS_PER_READ;
+        loop {
+            let (hot, mut ctx) = shared.split();
+            ctx.answers = answers;
+            let step = self.link.on_bytes(side, hot, &route.messages, &mut ctx);
+            answers = ctx.answers;
+            match step {
+                Step::Deliver(sink) => self.deliver(sink, shared),
+                Step::Dial => return self.start_dial(route, shared),
+            }
+            if shared.hot.input().is_empty() {
+                return;
+            }
+            self.flush(side, shared);
+        }
+    }
+
+    /// Sends the hot buffer's output to leg `side`; the link keeps what is refused.
+    fn deliver(&mut self, side: usize, shared: &mut Shared) {
+        let (hot, mut ctx) = shared.split();
+        send(&mut self.link, &mut self.ends[side], side, hot.output(), &mut ctx);
+        hot.drop_output();
+        self.link.settle(side, &ctx);
+    }
+
+    /// Sends what leg `side` is owed: what waits, then control frames, then the end.
+    fn flush(&mut self, side: usize, shared: &mut Shared) {
+        let end = &mut self.ends[side];
+        let (_, mut ctx) = shared.split();
+        while self.link.is_due(side) {
+            let (first, second) = self.link.waiting(side);
+            if first.is_empty() {
+                let mut frame = [0; MAX_CONTROL_FRAME];
+                if let Some(len) = self.link.control(side, &mut frame, &mut ctx) {
+                    send(&mut self.link, end, side, &frame[..len], &mut ctx);
+                } else if self.link.shutdown_due(side) {
+                    if let Some(transport) = &mut end.transport {
+                        transport.shutdown_write();
+                    }
+                    self.link.on_shut(side);
+                }
+                continue;
+            }
+            match end.write(first, second) {
+                Ok(0) => return,
+                Ok(n) => {
+                    self.link.on_delivered(side, n, &mut ctx);
+                    self.link.settle(side, &ctx);
+                }
+                Err(_) => self.link.on_write_error(side, &mut ctx),
+            }
+        }
+    }
+
+    // Dialling.
+
+    /// The request is good. What came behind it is kept until there is somewhere to send it.
+    fn start_dial(&mut self, route: &Route, shared: &mut Shared) {
+        if !self.admitted {
+            let reason = format!(
+                "all {} connections are in use; try again later",
+                shared.limits.max_connections
+            );
+            return self.refuse(&Refusal::new(Status::Unavailable, reason), shared);
+        }
+        let mut dial = Dial::new(shared.hot.input(), shared.now + shared.limits.connect_timeout);
+        let mut waits = false;
+        match &route.remote {
+            Remote::Echo => {}
+            Remote::Unix(name) => dial.add(Address::Unix(name.clone())),
+            Remote::Tcp(target) => match &target.host {
+                Host::Ip(ip) => dial.add(Address::Tcp(SocketAddr::new(*ip, target.port))),
+                Host::Name(name) => match shared.resolver.ask(name, target.port, Some(self.key)) {
+                    Ok(()) => waits = true,
+                    Err(error) => dial.failed(error.into()),
+                },
+            },
+        }
+        self.dial = Some(Box::new(dial));
+        match &route.remote {
+            Remote::Echo => self.open(route, shared),
+            _ if waits => {}
+            _ => self.dial_next(route, shared),
+        }
+    }
+
+    /// Tries the next address, or gives up.
+    fn dial_next(&mut self, route: &Route, shared: &mut Shared) {
+        self.ends[1] = End::default();
+        let Some(dial) = &mut self.dial else { return };
+        loop {
+            match dial.attempt(shared.now, &shared.limits) {
+                Attempt::Started(mut transport, until) => {
+                    if let Err(error) =
+                        transport.register(&shared.registry, token(self.key.slot, 1))
+                    {
+                        dial.failed(error.into());
+                        continue;
+                    }
+                    self.ends[1].transport = Some(transport);
+                    return self.link.set_dial_deadline(until);
+                }
+                Attempt::Later(at) => return self.link.set_dial_deadline(at),
+                Attempt::Exhausted => {
+                    let error = dial.error();
+                    debug!("{} cannot reach {}: {error}", Name(self.key), route.remote);
+                    let refusal = Refusal::from(&error);
+                    shared.dial_failures.push((self.route(), error));
+                    return self.refuse(&refusal, shared);
+                }
+            }
+        }
+    }
+
+    fn on_dial_event(&mut self, event: &Event, route: &Route, shared: &mut Shared) {
+        let Some(transport) = &self.ends[1].transport else { return };
+        let failed = match transport.take_error() {
+            Ok(None) if event.is_writable() => return self.open(route, shared),
+            Ok(None) => return,
+            Ok(Some(error)) | Err(error) => error,
+        };
+        if let Some(dial) = &mut self.dial {
+            dial.failed(failed.into());
+        }
+        self.dial_next(route, shared);
+    }
+
+    fn on_dial_timeout(&mut self, route: &Route, shared: &mut Shared) {
+        if let Some(dial) = &mut self.dial {
+            dial.failed(DialError::TimedOut);
+        }
+        self.dial_next(route, shared);
+    }
+
+    /// The target is there: leg 0 gets its 101, and the relay begins.
+    fn open(&mut self, route: &Route, shared: &mut Shared) {
+        let Some(dial) = self.dial.take() else { return };
+        if let Some(transport) = self.ends[1].transport.take() {
+            self.ends[1] = End::open(transport);
+        }
+        self.ends[0].readable = true;
+        let echo = route.remote == Remote::Echo;
+        let (hot, ctx) = shared.split();
+        self.link.on_connected(echo, &route.messages, hot, &ctx);
+        info!("{} open target={}", Name(self.key), route.remote);
+        self.deliver(0, shared);
+        // What stood behind the request comes first. It is not long, so that it is relayed
+        // without asking what the target takes.
+        for part in dial.unread().chunks(shared.hot.size()) {
+            shared.hot.fill(part.len()).copy_from_slice(part);
+            shared.hot.commit(part.len());
+            self.relay(0, route, shared);
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, shared: &mut Shared) {
+        let (hot, mut ctx) = shared.split();
+        self.link.refuse(refusal, hot, &mut ctx);
+        self.abandon_dial();
+        self.deliver(0, shared);
+    }
+
+    fn abandon_dial(&mut self) {
+        if self.dial.take().is_some() {
+            self.ends[1] = End::default();
+        }
+    }
+}
+
+/// Writes to a leg for which nothing waits; the link keeps what is refused.
+fn send(link: &mut Link, end: &mut End, side: usize, bytes: &[u8], ctx: &mut Context) {
+    if bytes.is_empty() {
+        return;
+    }
+    let mut taken = 0;
+    if link.waiting(side).0.is_empty() {
+        match end.write(bytes, &[]) {
+            Ok(n) => taken = n,
+            Err(_) => link.on_write_error(side, ctx),
+        }
+        link.on_passed(side, taken, ctx);
+    }
+    if taken < bytes.len() {
+        link.keep(side, &bytes[taken..], ctx);
+    }
+}
+
+/// How a connection is called in the log: slot and generation.
+pub struct Name(pub Key);
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "c{}.{}", self.0.slot, self.0.generation)
+    }
+}
+
+/// The event loop's name for a leg.
+pub fn token(slot: u32, side: usize) -> Token {
+    Token((slot as usize) << 1 | side)
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands may be idle at once on a small box. Whoever must raise this says why.
+    #[test]
+    fn an_idle_connection_costs_its_table_entry() {
+        // mio remembers each socket's poll in debug builds, to catch mistakes.
+        let debug = if cfg!(debug_assertions) { 2 * 2 * size_of::<usize>() } else { 0 };
+        let connection = size_of::<Option<Connection>>() - debug;
+        assert!(connection <= 248, "{connection}");
+        assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
+    }
+}

@@ -1,0 +1,13 @@
+//! Floor 2: the world. Sockets, names, signals, the clock and the loop that serves them.
+
+mod connection;
+mod dial;
+mod event_loop;
+mod listener;
+mod resolve;
+pub mod sys;
+mod table;
+mod timers;
+mod transport;
+
+pub use event_loop::Proxy;

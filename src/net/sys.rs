@@ -1,0 +1,281 @@
+//! The system calls that std and mio do not offer, and the only `unsafe` of the crate.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::{size_of, zeroed, MaybeUninit};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddress;
+use std::time::Duration;
+
+use crate::config::{Limits, UnixName};
+
+/// Turns the -1 of a system call into its error.
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: setsockopt(2) reads `len` bytes of an int that lives until it returns.
+    check(unsafe { libc::setsockopt(fd, level, name, (&value as *const c_int).cast(), len) })?;
+    Ok(())
+}
+
+fn option(fd: RawFd, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: getsockopt(2) writes at most `len` bytes to an int that lives until it returns.
+    check(unsafe {
+        libc::getsockopt(fd, level, name, (&mut value as *mut c_int).cast(), &mut len)
+    })?;
+    Ok(value)
+}
+
+/// Options of every TCP socket (tcp(7), socket(7)). A listener's are inherited by what it accepts.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn set_tcp_options(socket: &impl AsRawFd, limits: &Limits) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, limits.nodelay.into())?;
+    // An urgent byte is a byte of the stream like any other (RFC 6093 §5).
+    set_option(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)?;
+    if let Some(idle) = limits.keepalive {
+        let secs = idle.max(Duration::from_secs(1)).as_secs();
+        set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+        // Linux takes at most MAX_TCP_KEEPIDLE, 32767 seconds.
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, secs.min(32767) as c_int)?;
+    }
+    Ok(())
+}
+
+/// A TCP socket that listens, non-blocking.
+///
+/// # Errors
+/// What socket(2), setsockopt(2), bind(2) and listen(2) say.
+pub fn listen_tcp(address: SocketAddr, limits: &Limits) -> io::Result<mio::net::TcpListener> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: socket(2) takes no pointers, and what it returns is ours alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
+    let fd = socket.as_raw_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if limits.reuse_port {
+        set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    set_tcp_options(&socket, limits)?;
+    let (storage, len) = to_sockaddr(address);
+    // SAFETY: bind(2) reads `len` bytes of the storage, which is larger and lives until it returns.
+    check(unsafe { libc::bind(fd, (&storage as *const libc::sockaddr_storage).cast(), len) })?;
+    set_backlog(fd, limits.backlog)?;
+    Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+/// listen(2), which also changes the backlog of a socket that listens already.
+///
+/// # Errors
+/// What listen(2) says.
+pub fn set_backlog(fd: RawFd, backlog: u32) -> io::Result<()> {
+    let backlog = c_int::try_from(backlog).unwrap_or(c_int::MAX);
+    // SAFETY: listen(2) takes no pointers.
+    check(unsafe { libc::listen(fd, backlog) })?;
+    Ok(())
+}
+
+/// An address as bind(2) wants it (ip(7), ipv6(7)).
+fn to_sockaddr(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all zeroes is a valid sockaddr_storage, and large and aligned enough for every
+    // address (socket(7)).
+    let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+    let at = &mut storage as *mut libc::sockaddr_storage;
+    let len = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: as above; `at` is valid and exclusively ours.
+            let sin = unsafe { &mut *at.cast::<libc::sockaddr_in>() };
+            sin.sin_family = libc::AF_INET as libc::sa_family_t;
+            sin.sin_port = v4.port().to_be();
+            sin.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above.
+            let sin6 = unsafe { &mut *at.cast::<libc::sockaddr_in6>() };
+            sin6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            sin6.sin6_port = v6.port().to_be();
+            sin6.sin6_addr.s6_addr = v6.ip().octets();
+            sin6.sin6_scope_id = v6.scope_id();
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, len as libc::socklen_t)
+}
+
+/// The address of a unix socket (unix(7)).
+///
+/// # Errors
+/// A path or name that is too long or holds a NUL.
+pub fn unix_address(name: &UnixName) -> io::Result<UnixAddress> {
+    match name {
+        UnixName::Path(path) => UnixAddress::from_pathname(path),
+        UnixName::Abstract(name) => UnixAddress::from_abstract_name(name),
+    }
+}
+
+/// A listening socket that was handed over.
+#[derive(Debug)]
+pub enum Inherited {
+    /// An AF_INET or AF_INET6 one.
+    Tcp(mio::net::TcpListener),
+    /// An AF_UNIX one.
+    Unix(mio::net::UnixListener),
+}
+
+/// Takes over a listening stream socket, and makes it non-blocking and close-on-exec.
+///
+/// # Errors
+/// It is not open, no socket, does not listen, or carries something else than a byte stream.
+pub fn inherit(fd: RawFd, limits: &Limits) -> io::Result<Inherited> {
+    let not_listening = || io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket");
+    if option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM
+        || option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 0
+    {
+        return Err(not_listening());
+    }
+    let family = option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+    // SAFETY: fcntl(2) with these commands takes no pointers; the options above have shown that
+    // the descriptor is open.
+    unsafe {
+        check(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    // SAFETY: the descriptor is open, and whoever started us with `fd:` or LISTEN_FDS has given
+    // it to us (sd_listen_fds(3)); the configuration names it once.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    match family {
+        libc::AF_INET | libc::AF_INET6 => {
+            set_tcp_options(&socket, limits)?;
+            Ok(Inherited::Tcp(mio::net::TcpListener::from_std(socket.into())))
+        }
+        libc::AF_UNIX => Ok(Inherited::Unix(mio::net::UnixListener::from_std(socket.into()))),
+        _ => Err(not_listening()),
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one (getrlimit(2)) and says what it is then.
+///
+/// # Errors
+/// What getrlimit(2) says.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes one rlimit, which lives until it returns.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: setrlimit(2) reads one rlimit, which lives until it returns.
+    if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) }).is_ok() {
+        limit = raised;
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Fills `bytes` with strong entropy (getrandom(2)).
+///
+/// # Panics
+/// If the kernel has none to give, as kernels before 3.17 do: a predictable masking-key would be
+/// worse.
+pub fn entropy(bytes: &mut [u8]) {
+    // SAFETY: getrandom(2) writes at most `bytes.len()` bytes; up to 256 come in one call.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    assert_eq!(usize::try_from(got), Ok(bytes.len()), "getrandom(2) gives no entropy");
+}
+
+/// Makes freed memory go back to the system: glibc otherwise raises its threshold for mmap(2) with
+/// every large block that is freed (mallopt(3)), and keeps what a burst has used.
+pub fn tune_allocator() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes no pointers; it is called before there are threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 10);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// The signals that the proxy acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT
+    Stop,
+    /// SIGHUP
+    Reload,
+    /// SIGUSR1
+    Report,
+}
+
+/// Signals as a descriptor that becomes readable (signalfd(2)).
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Catches the signals from now on, in this thread and those it will start.
+    ///
+    /// # Errors
+    /// What sigprocmask(2) and signalfd(2) say.
+    pub fn new() -> io::Result<Self> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset(3) initializes the set before it is used; all three calls only use
+        // it while it lives; the descriptor is ours alone.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            check(libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()))?;
+            let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+            Ok(Self(OwnedFd::from_raw_fd(check(libc::signalfd(-1, set.as_ptr(), flags))?)))
+        }
+    }
+
+    /// The next signal that has arrived.
+    pub fn take(&mut self) -> Option<Signal> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: read(2) writes at most `size` bytes into `info`, which is that large.
+        let n = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if usize::try_from(n) != Ok(size) {
+            return None;
+        }
+        // SAFETY: signalfd(2) reads whole structures, and this one was.
+        let info = unsafe { info.assume_init() };
+        match info.ssi_signo as c_int {
+            libc::SIGHUP => Some(Signal::Reload),
+            libc::SIGUSR1 => Some(Signal::Report),
+            _ => Some(Signal::Stop),
+        }
+    }
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Ends the process now, without what exit(3) would still run: for a second signal.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) does not return and touches nothing of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// The error numbers that mean that descriptors or kernel memory have run out (accept(2)).
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
