@@ -78,12 +78,14 @@ struct End {
     /// A short read proves nothing: a hang-up, an error or urgent data may stand behind it, and
     /// no further event is promised.
     insists: bool,
+    /// The end follows: the kernel may wait for it before it sends.
+    corked: bool,
 }
 
 impl End {
     fn open(transport: Transport) -> Self {
         let transport = Some(transport);
-        Self { transport, readable: true, writable: true, insists: false }
+        Self { transport, readable: true, writable: true, insists: false, corked: false }
     }
 
     /// Reads into all of `room` and keeps what that says about readiness.
@@ -102,7 +104,11 @@ impl End {
         let (true, Some(transport)) = (self.writable, &mut self.transport) else {
             return Ok(0);
         };
-        match transport.write_both(first, second) {
+        let written = match self.corked {
+            true => transport.write_more(first),
+            false => transport.write_both(first, second),
+        };
+        match written {
             Ok(n) => {
                 self.writable = n == first.len() + second.len();
                 Ok(n)
@@ -217,10 +223,10 @@ impl Connection {
                 }
             }
             if !read {
-                return self.rest(shared);
+                return self.rest();
             }
         }
-        match self.rest(shared) {
+        match self.rest() {
             Next::Wait => Next::Again,
             next => next,
         }
@@ -281,8 +287,11 @@ impl Connection {
 
     /// The close record, and a good end for its sockets.
     pub fn finish(&mut self, shared: &mut Shared) {
-        for side in 0..2 {
-            self.release(side, shared);
+        // Given up: what the kernel still holds for the other end is to arrive all the same.
+        for end in &mut self.ends {
+            if let Some(mut transport) = end.transport.take() {
+                transport.discard_arrived(shared.hot.fill(usize::MAX));
+            }
         }
         let Some(ended) = self.link.ended() else { return };
         let code = match ended.why {
@@ -310,10 +319,11 @@ impl Connection {
     }
 
     /// What to do when nothing more can be moved now.
-    fn rest(&mut self, shared: &mut Shared) -> Next {
-        for side in 0..2 {
-            if self.link.is_done(side) {
-                self.release(side, shared);
+    fn rest(&mut self) -> Next {
+        for (side, end) in self.ends.iter_mut().enumerate() {
+            // A leg that is being dialled is not there yet.
+            if self.link.is_done(side) && !self.link.is_dialling() {
+                end.transport = None; // read to its end: close(2) sends no RST
             }
         }
         if self.link.is_over() {
@@ -323,16 +333,6 @@ impl Connection {
         }
     }
 
-    /// Closes a socket such that what was sent last still arrives.
-    fn release(&mut self, side: usize, shared: &mut Shared) {
-        if side == 1 && self.link.is_dialling() {
-            return;
-        }
-        if let Some(mut transport) = self.ends[side].transport.take() {
-            transport.discard_arrived(shared.hot.fill(usize::MAX));
-        }
-        self.ends[side] = End::default();
-    }
 
     /// One read, and all that follows from it.
     fn read(&mut self, side: usize, route: &Route, shared: &mut Shared) {
@@ -400,7 +400,10 @@ impl Connection {
             if first.is_empty() {
                 let mut frame = [0; MAX_CONTROL_FRAME];
                 if let Some(len) = self.link.control(side, &mut frame, &mut ctx) {
+                    // A last Close leaves in one segment with the FIN that follows.
+                    end.corked = self.link.shutdown_due(side);
                     send(&mut self.link, end, side, &frame[..len], &mut ctx);
+                    end.corked = false;
                 } else if self.link.shutdown_due(side) {
                     if let Some(transport) = &mut end.transport {
                         transport.shutdown_write();

@@ -57,6 +57,17 @@ pub fn set_tcp_options(socket: &impl AsRawFd, limits: &Limits) -> io::Result<()>
     Ok(())
 }
 
+/// send(2) with `MSG_MORE`: a segment that is not full waits for what follows.
+///
+/// # Errors
+/// What send(2) says.
+pub fn send_more(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+    // SAFETY: send(2) reads `bytes.len()` bytes of a slice that lives until it returns.
+    let n = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
 /// A TCP socket that listens, non-blocking.
 ///
 /// # Errors

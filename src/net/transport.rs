@@ -97,6 +97,17 @@ impl Transport {
         each!(self, stream => stream.write_vectored(&slices))
     }
 
+    /// send(2) of what more follows at once: TCP may wait with it.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room now.
+    pub fn write_more(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(|| sys::send_more(stream, buf)),
+            Self::Unix(stream) => stream.write(buf),
+        }
+    }
+
     /// Ends our direction: FIN behind what the kernel still holds.
     pub fn shutdown_write(&mut self) {
         // ENOTCONN and ECONNRESET are a simultaneous close, not a failure.
