@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::units::size_text;
+use crate::buf::pool::Pool;
 use crate::config::{Config, Messages, Subprotocols};
 use crate::proto::encoding::Encoding;
 
@@ -234,7 +235,8 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
         line(&mut text, format_args!("    {}", messages(&route.messages)));
     }
     let limits = &config.limits;
-    let (buffer, kept) = (limits.buffer_size as u64, limits.max_memory as u64);
+    let buffer = limits.buffer_size as u64;
+    let kept = Pool::worst_case(limits.max_memory, limits.max_connections) as u64;
     let table = (limits.max_connections as u64).saturating_mul(per_connection as u64);
     let total = buffer.saturating_add(kept).saturating_add(table);
     let each = format!("--max-connections {} of {per_connection}B", limits.max_connections);

@@ -333,7 +333,6 @@ impl Connection {
         }
     }
 
-
     /// One read, and all that follows from it.
     fn read(&mut self, side: usize, route: &Route, shared: &mut Shared) {
         let (hot, mut ctx) = shared.split();
@@ -428,10 +427,7 @@ impl Connection {
     /// The request is good. What came behind it is kept until there is somewhere to send it.
     fn start_dial(&mut self, route: &Route, shared: &mut Shared) {
         if !self.admitted {
-            let reason = format!(
-                "all {} connections are in use; try again later",
-                shared.limits.max_connections
-            );
+            let reason = "the proxy serves as many connections as it may; try again later";
             return self.refuse(&Refusal::new(Status::Unavailable, reason), shared);
         }
         let mut dial = Dial::new(shared.hot.input(), shared.now + shared.limits.connect_timeout);

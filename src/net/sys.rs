@@ -220,6 +220,15 @@ pub fn tune_allocator() {
     }
 }
 
+/// Gives free pages inside the heap back to the system (malloc_trim(3)).
+pub fn trim_allocator() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointers and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The signals that the proxy acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {

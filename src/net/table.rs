@@ -4,9 +4,11 @@
 //! a stale event finds an empty slot and never a stranger.
 
 use super::connection::Connection;
+use super::sys;
 
-/// Slots in a segment: one bit each of a `u64`.
-const SEGMENT: usize = 64;
+/// Slots in a segment: one bit each of a `u128`, and large enough that the allocator maps it by
+/// itself and gives it back whole.
+const SEGMENT: usize = 128;
 
 /// A slot with the generation of who is in it, for what outlives a batch: timers, DNS answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +21,7 @@ pub struct Key {
 
 struct Segment {
     /// Bit `i` is set from insertion until after the batch in which slot `i` was freed.
-    taken: u64,
+    taken: u128,
     slots: Box<[Option<Connection>]>,
 }
 
@@ -31,6 +33,8 @@ pub struct Table {
     /// Freed in this batch.
     freed: Vec<u32>,
     len: usize,
+    /// The most there were since memory was last given back.
+    peak: usize,
     generation: u32,
 }
 
@@ -42,7 +46,7 @@ impl Table {
 
     /// The key that [`Table::insert`] will give its connection.
     pub fn next_key(&self) -> Key {
-        let with_room = |s: &Option<Segment>| s.as_ref().map_or(true, |s| s.taken != u64::MAX);
+        let with_room = |s: &Option<Segment>| s.as_ref().map_or(true, |s| s.taken != u128::MAX);
         let segment = self.segments.iter().position(with_room).unwrap_or(self.segments.len());
         let taken = self.segments.get(segment).and_then(Option::as_ref).map_or(0, |s| s.taken);
         let slot = segment * SEGMENT + taken.trailing_ones() as usize;
@@ -64,6 +68,7 @@ impl Table {
         segment.taken |= 1 << index;
         segment.slots[index] = Some(connection);
         self.len += 1;
+        self.peak = self.peak.max(self.len);
         key
     }
 
@@ -114,6 +119,11 @@ impl Table {
             self.segments.pop();
         }
         self.freed.shrink_to(SEGMENT);
+        // What is small lies among what others still use; after a burst it is worth a walk.
+        if self.peak > SEGMENT && self.len < self.peak / 4 {
+            self.peak = self.len;
+            sys::trim_allocator();
+        }
     }
 }
 
