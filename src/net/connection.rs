@@ -12,6 +12,7 @@ use mio::event::Event;
 use mio::{Registry, Token};
 
 use super::dial::{Address, Attempt, Dial, DialError};
+use super::end::End;
 use super::resolve::Resolver;
 use super::table::Key;
 use super::transport::Transport;
@@ -22,7 +23,8 @@ use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
-use crate::session::link::{By, Context, Due, Link, Step, Why, ANSWERS_PER_READ};
+use crate::session::ended::{By, Why};
+use crate::session::link::{Context, Due, Link, Step, ANSWERS_PER_READ};
 use crate::session::{Session, MAX_CONTROL_FRAME};
 
 /// Reads in one visit, so that a busy connection leaves the others their turn.
@@ -65,67 +67,6 @@ pub enum Next {
     Again,
     /// It is finished.
     Over,
-}
-
-/// One leg's socket.
-#[derive(Default)]
-struct End {
-    transport: Option<Transport>,
-    /// Set by an event and cleared by `WouldBlock`, or by a read that came back short.
-    readable: bool,
-    /// Set by an event and cleared by a write that was not taken whole.
-    writable: bool,
-    /// A short read proves nothing: a hang-up, an error or urgent data may stand behind it, and
-    /// no further event is promised.
-    insists: bool,
-    /// The end follows: the kernel may wait for it before it sends.
-    corked: bool,
-}
-
-impl End {
-    fn open(transport: Transport) -> Self {
-        let transport = Some(transport);
-        Self { transport, readable: true, writable: true, insists: false, corked: false }
-    }
-
-    /// Reads into all of `room` and keeps what that says about readiness.
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let Some(transport) = &mut self.transport else { return Ok(0) };
-        let n = transport.read(room)?;
-        if n < room.len() && !self.insists {
-            self.readable = false;
-        }
-        Ok(n)
-    }
-
-    /// Writes two runs and keeps what that says about readiness. Takes 0 bytes if it may not
-    /// write now.
-    fn write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        let (true, Some(transport)) = (self.writable, &mut self.transport) else {
-            return Ok(0);
-        };
-        let written = match self.corked {
-            true => transport.write_more(first),
-            false => transport.write_both(first, second),
-        };
-        match written {
-            Ok(n) => {
-                self.writable = n == first.len() + second.len();
-                Ok(n)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.writable = false;
-                Ok(0)
-            }
-            Err(error) => {
-                // The read will say what happened, behind what has arrived.
-                self.readable = true;
-                self.insists = true;
-                Err(error)
-            }
-        }
-    }
 }
 
 /// A connection.
@@ -542,10 +483,13 @@ fn send(link: &mut Link, end: &mut End, side: usize, bytes: &[u8], ctx: &mut Con
     let mut taken = 0;
     if link.waiting(side).0.is_empty() {
         match end.write(bytes, &[]) {
-            Ok(n) => taken = n,
+            Ok(0) => {}
+            Ok(n) => {
+                taken = n;
+                link.on_passed(side, n, ctx);
+            }
             Err(_) => link.on_write_error(side, ctx),
         }
-        link.on_passed(side, taken, ctx);
     }
     if taken < bytes.len() {
         link.keep(side, &bytes[taken..], ctx);

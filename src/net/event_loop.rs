@@ -28,7 +28,7 @@ use crate::config::{Config, Host, HostPort, Remote, Route};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
-use crate::session::link::Why;
+use crate::session::ended::Why;
 
 /// Connections accepted in one visit to a listener.
 const ACCEPTS_PER_VISIT: usize = 64;

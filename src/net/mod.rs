@@ -2,6 +2,7 @@
 
 mod connection;
 mod dial;
+mod end;
 mod event_loop;
 mod listener;
 mod resolve;

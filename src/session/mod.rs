@@ -13,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 pub mod deadlines;
+pub mod ended;
+mod leg;
 pub mod link;
 pub mod opening;
 pub mod pipe;

@@ -1,0 +1,87 @@
+//! Who ended a connection, and why: for the log, and for whoever asks.
+
+use crate::policy::admit::Status;
+use crate::proto::close::CloseCode;
+use crate::proto::frame::FrameError;
+
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The WebSocket side.
+    Peer,
+    /// The TCP side.
+    Target,
+    /// We did.
+    Proxy,
+}
+
+impl By {
+    /// The word in a log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Target => "target",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// A WebSocket leg said Close.
+    Close,
+    /// A raw leg ended its stream.
+    Eof,
+    /// The transport of a WebSocket leg ended without a Close.
+    Lost,
+    /// A transport failed.
+    Reset,
+    /// A rule of the protocol or of an encoding was broken.
+    Protocol(FrameError),
+    /// Answered with an HTTP status.
+    Refused(Status),
+    /// The leg ended before it had said what it wanted.
+    NoRequest,
+    /// `--idle-timeout`
+    IdleTimeout,
+    /// `--max-lifetime`
+    MaxLifetime,
+    /// `--pong-timeout`
+    PongTimeout,
+    /// `--send-timeout`
+    SendTimeout,
+    /// The proxy is stopping.
+    Shutdown,
+}
+
+impl Why {
+    /// The words in a log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Eof => "eof",
+            Self::Lost => "lost",
+            Self::Reset => "reset",
+            Self::Protocol(_) => "protocol-error",
+            Self::Refused(_) => "refused",
+            Self::NoRequest => "no-request",
+            Self::IdleTimeout => "idle-timeout",
+            Self::MaxLifetime => "max-lifetime",
+            Self::PongTimeout => "pong-timeout",
+            Self::SendTimeout => "send-timeout",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The first cause of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Who.
+    pub by: By,
+    /// Why.
+    pub why: Why,
+    /// The close code that was received, or else sent.
+    pub code: CloseCode,
+}

@@ -1,0 +1,71 @@
+//! One leg of a connection: what speaks on it, and how far its two directions have come.
+//!
+//! Owns no decision: [`super::link`] makes them.
+
+use super::opening::Opening;
+use super::Session;
+
+/// What speaks on a leg.
+#[derive(Debug)]
+pub enum Codec {
+    /// Bytes as they are.
+    Raw,
+    /// A server that awaits its request head.
+    Opening(Box<Opening>),
+    /// An open or closing WebSocket.
+    WebSocket(Box<Session>),
+}
+
+/// What is done with a leg's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// They go to the sink.
+    Relaying,
+    /// They are read and dropped, up to the end.
+    Discarding,
+    /// There are no more.
+    Ended,
+}
+
+/// What may still be sent on a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writing {
+    Open,
+    /// Nothing after what waits; then the write side is to be shut.
+    ShutdownDue,
+    Shut,
+}
+
+#[derive(Debug)]
+pub struct Leg {
+    pub codec: Codec,
+    pub reading: Reading,
+    pub writing: Writing,
+    /// A Ping has gone out and no byte has come since.
+    pub awaits_pong: bool,
+    /// A write has failed: when the rest has been read, it counts as a reset.
+    pub failed: bool,
+}
+
+impl Leg {
+    pub fn new(codec: Codec) -> Self {
+        let (reading, writing) = (Reading::Relaying, Writing::Open);
+        Self { codec, reading, writing, awaits_pong: false, failed: false }
+    }
+
+    /// A leg that is not there: nothing comes, nothing goes.
+    pub fn absent() -> Self {
+        Self { reading: Reading::Ended, writing: Writing::Shut, ..Self::new(Codec::Raw) }
+    }
+
+    pub fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.codec {
+            Codec::WebSocket(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.reading == Reading::Ended && self.writing == Writing::Shut
+    }
+}

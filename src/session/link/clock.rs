@@ -1,0 +1,110 @@
+//! What a link does when time has passed, and what moves its deadlines.
+
+use super::{Context, Due, Link};
+use crate::buf::hot::Hot;
+use crate::policy::admit::{Refusal, Status};
+use crate::proto::close::CloseCode;
+use crate::session::deadlines::{Deadline, Time};
+use crate::session::ended::{By, Why};
+use crate::session::leg::{Codec, Reading};
+
+impl Link {
+    /// When [`Link::on_deadline`] wants to be called, at the latest.
+    #[inline]
+    pub fn wake_at(&self) -> Time {
+        self.deadlines.earliest()
+    }
+
+    /// How long the current attempt to connect may take.
+    pub fn set_dial_deadline(&mut self, due: Time) {
+        self.deadlines.set(Deadline::Dial, due);
+    }
+
+    /// Time has passed. To be called until it returns `None`; the output is for leg 0.
+    pub fn on_deadline(&mut self, hot: &mut Hot, ctx: &mut Context) -> Option<Due> {
+        hot.fill(0);
+        match self.deadlines.take_due(ctx.now)? {
+            Deadline::Handshake => {
+                let secs = ctx.limits.handshake_timeout.as_secs_f32();
+                let reason = format!("no complete request within {secs} s");
+                self.refuse(&Refusal::new(Status::RequestTimeout, reason), hot, ctx);
+            }
+            Deadline::Dial => return Some(Due::NextAddress),
+            Deadline::Idle => {
+                self.close(By::Proxy, Why::IdleTimeout, CloseCode::GOING_AWAY, hot, ctx);
+            }
+            Deadline::Lifetime if self.deadlines.is_set(Deadline::Close) => self.given_up = true,
+            Deadline::Lifetime => {
+                self.close(By::Proxy, Why::MaxLifetime, CloseCode::GOING_AWAY, hot, ctx);
+            }
+            Deadline::Close => self.given_up = true,
+            Deadline::Send(side) => self.on_stuck(side, ctx),
+            Deadline::Pong(side) => self.on_silence(side, hot, ctx),
+        }
+        Some(Due::Nothing)
+    }
+
+    /// Leg `side` has taken nothing for `--send-timeout`.
+    pub(super) fn on_stuck(&mut self, side: usize, ctx: &mut Context) {
+        let is_raw = matches!(self.legs[side].codec, Codec::Raw);
+        let by = if is_raw { By::Target } else { By::Peer };
+        let code = if is_raw { CloseCode::INTERNAL_ERROR } else { CloseCode::ABNORMAL };
+        self.end(by, Why::SendTimeout, code);
+        self.break_leg(side, ctx);
+        self.legs[side].reading = Reading::Ended;
+        self.discard_source_of(side);
+        let sink = self.sink_of(side);
+        self.pipes[sink].end(CloseCode::INTERNAL_ERROR);
+        self.settle(sink, ctx);
+        self.start_closing(ctx);
+    }
+
+    /// Leg `side` has said nothing for the ping interval, or since its Ping.
+    pub(super) fn on_silence(&mut self, side: usize, hot: &mut Hot, ctx: &mut Context) {
+        let awaited = self.legs[side].awaits_pong;
+        if awaited && self.may_read(side) && self.pipes[side].is_clear() {
+            let code = CloseCode::INTERNAL_ERROR;
+            return self.close(By::Peer, Why::PongTimeout, code, hot, ctx);
+        }
+        if let Some(session) = self.legs[side].session() {
+            // Backpressure would look like death: the Ping may wait behind what the leg has not
+            // taken, or its Pong behind the reads that we paused.
+            if !awaited {
+                session.ping();
+            }
+            self.legs[side].awaits_pong = true;
+            self.deadlines.set(Deadline::Pong(side), ctx.now + ctx.limits.pong_timeout);
+        }
+    }
+
+    /// Leg `side` lives.
+    #[inline]
+    pub(super) fn on_life(&mut self, side: usize, ctx: &Context) {
+        if let (Codec::WebSocket(_), Some(interval)) =
+            (&self.legs[side].codec, ctx.limits.ping_interval)
+        {
+            self.legs[side].awaits_pong = false;
+            if !self.deadlines.is_set(Deadline::Close) {
+                self.deadlines.set(Deadline::Pong(side), ctx.now + interval);
+            }
+        }
+    }
+
+    /// Payload came.
+    #[inline]
+    pub(super) fn on_payload(&mut self, ctx: &Context) {
+        if let Some(timeout) = ctx.limits.idle_timeout {
+            if !self.deadlines.is_set(Deadline::Close) {
+                self.deadlines.set(Deadline::Idle, ctx.now + timeout);
+            }
+        }
+    }
+
+    /// Bytes went out: a closing gets its time anew.
+    #[inline]
+    pub(super) fn on_progress(&mut self, ctx: &Context) {
+        if self.deadlines.is_set(Deadline::Close) {
+            self.deadlines.set(Deadline::Close, ctx.now + ctx.limits.close_timeout);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! How a link ends: sources that end, peers that say Close or break rules, ourselves.
+//!
+//! Every way leads through the same few steps: the first cause is noted, the source is heard or
+//! discarded, the pipe drains, the sink is told in its own way, and the `Close` deadline runs.
+
+use super::{Context, Link, Stage};
+use crate::buf::hot::Hot;
+use crate::policy::admit::{Refusal, Status};
+use crate::proto::close::CloseCode;
+use crate::proto::frame::FrameError;
+use crate::session::deadlines::Deadline;
+use crate::session::ended::{By, Ended, Why};
+use crate::session::leg::{Codec, Reading, Writing};
+use crate::session::pipe::Flow;
+
+impl Link {
+    /// Leg `side` has said its last: its stream ended (`reset` is false) or failed. What is left
+    /// to say of it is in the output, for the leg that is returned.
+    pub fn on_end(&mut self, side: usize, reset: bool, hot: &mut Hot, ctx: &mut Context) -> usize {
+        hot.fill(0);
+        let sink = self.sink_of(side);
+        let was = self.legs[side].reading;
+        let reset = reset || self.legs[side].failed;
+        self.legs[side].reading = Reading::Ended;
+        if reset {
+            self.break_leg(side, ctx);
+        }
+        match &mut self.legs[side].codec {
+            Codec::Opening(_) => {
+                self.end(By::Peer, Why::NoRequest, CloseCode::ABNORMAL);
+                self.legs[side].writing = Writing::Shut;
+            }
+            Codec::WebSocket(session) if !session.has_heard_all() => {
+                self.end(By::Peer, if reset { Why::Reset } else { Why::Lost }, CloseCode::ABNORMAL);
+                // It went without a Close: nothing that we could say would be heard.
+                self.break_leg(side, ctx);
+                self.discard_source_of(side);
+                self.pipes[sink].end(CloseCode::INTERNAL_ERROR);
+                self.start_closing(ctx);
+            }
+            // The server's end of TCP, which a client waits for (§7.1.1).
+            Codec::WebSocket(_) => self.check_transport_end(side),
+            Codec::Raw if was == Reading::Relaying => {
+                let (why, code) = match reset {
+                    true => (Why::Reset, CloseCode::INTERNAL_ERROR),
+                    false => (Why::Eof, CloseCode::NORMAL),
+                };
+                self.finish_encoding(sink, hot, ctx);
+                self.end(By::Target, why, code);
+                self.pipes[sink].end(code);
+            }
+            Codec::Raw => {}
+        }
+        sink
+    }
+
+    /// A write to leg `side` failed. What it has said can still be read.
+    pub fn on_write_error(&mut self, side: usize, ctx: &mut Context) {
+        self.legs[side].failed = true;
+        self.break_leg(side, ctx);
+    }
+
+    /// Everything that leg `side` was owed right now is sent: a pipe that was ending is drained.
+    #[inline]
+    pub fn settle(&mut self, side: usize, ctx: &Context) {
+        if let Flow::Ending(code) = self.pipes[side].flow {
+            if self.pipes[side].is_clear() {
+                self.pipes[side].flow = Flow::Drained;
+                self.end_sink(side, code, ctx);
+            }
+        }
+    }
+
+    /// Answers the request with a status; the output is for leg 0.
+    pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
+        let response = refusal.response();
+        let room = hot.fill(response.len());
+        let len = room.len().min(response.len());
+        room[..len].copy_from_slice(&response[..len]);
+        hot.commit(len);
+        hot.pass_all();
+        self.stage = Stage::Relay;
+        self.legs[0].codec = Codec::Raw;
+        self.legs[0].reading = Reading::Discarding;
+        self.legs[0].writing = Writing::ShutdownDue;
+        self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
+        self.start_closing(ctx);
+    }
+
+    /// Ends the connection from our side, in good order. Before the relay has begun the request is
+    /// refused instead, with the output for leg 0.
+    pub fn close(&mut self, by: By, why: Why, code: CloseCode, hot: &mut Hot, ctx: &mut Context) {
+        if !self.is_relaying() {
+            let reason = format!("the proxy is stopping ({}); try again later", why.name());
+            return self.refuse(&Refusal::new(Status::Unavailable, reason), hot, ctx);
+        }
+        hot.fill(0);
+        self.end(by, why, code);
+        for side in 0..2 {
+            if let Some(session) = self.legs[side].session() {
+                session.close(code, why.name());
+                self.discard_source_of(side);
+            }
+        }
+        self.start_closing(ctx);
+    }
+
+    /// The peer on leg `side` said Close: what it said before is delivered, our Close answers it.
+    pub(super) fn on_close(&mut self, side: usize, hot: &mut Hot, ctx: &Context) {
+        hot.drop_input();
+        let code = self.legs[side].session().and_then(|s| s.peer_code());
+        self.end(By::Peer, Why::Close, code.unwrap_or(CloseCode::NO_STATUS));
+        self.stop_hearing(side, ctx);
+    }
+
+    /// The peer on leg `side` broke a rule: the same, but our Close says which.
+    pub(super) fn on_protocol_error(
+        &mut self,
+        side: usize,
+        error: FrameError,
+        hot: &mut Hot,
+        ctx: &Context,
+    ) {
+        hot.drop_input();
+        self.end(By::Peer, Why::Protocol(error), error.close_code());
+        if let Some(session) = self.legs[side].session() {
+            session.fail(error);
+        }
+        self.stop_hearing(side, ctx);
+    }
+
+    /// The source of leg `side` said what its encoding cannot carry.
+    pub(super) fn on_unsayable(
+        &mut self,
+        side: usize,
+        error: FrameError,
+        hot: &mut Hot,
+        ctx: &Context,
+    ) {
+        hot.drop_input();
+        self.end(By::Target, Why::Protocol(error), error.close_code());
+        if let Some(session) = self.legs[side].session() {
+            session.close(error.close_code(), error.rule());
+        }
+        self.discard_source_of(side);
+        self.start_closing(ctx);
+    }
+
+    /// Nothing that leg `side` says from now on counts, and it is told nothing new.
+    pub(super) fn stop_hearing(&mut self, side: usize, ctx: &Context) {
+        self.legs[side].reading = Reading::Discarding;
+        self.discard_source_of(side);
+        let sink = self.sink_of(side);
+        self.pipes[sink].end(CloseCode::NORMAL);
+        self.check_transport_end(side);
+        self.start_closing(ctx);
+    }
+
+    /// What the source of leg `side` says has nowhere to go any more, unless it is a WebSocket:
+    /// that one is heard for its Close.
+    pub(super) fn discard_source_of(&mut self, side: usize) {
+        let source = &mut self.legs[1 - side];
+        if matches!(source.codec, Codec::Raw) && source.reading == Reading::Relaying {
+            source.reading = Reading::Discarding;
+        }
+    }
+
+    /// The stream towards leg `side` has ended and was delivered.
+    pub(super) fn end_sink(&mut self, side: usize, code: CloseCode, ctx: &Context) {
+        let leg = &mut self.legs[side];
+        match &mut leg.codec {
+            Codec::WebSocket(session) => {
+                session.close(code, if code == CloseCode::NORMAL { "" } else { "other side lost" });
+                self.start_closing(ctx);
+            }
+            _ if leg.writing == Writing::Open => leg.writing = Writing::ShutdownDue,
+            _ => {}
+        }
+    }
+
+    /// The stream towards leg `side` ends: what its encoding held back goes out, or cannot.
+    pub(super) fn finish_encoding(&mut self, side: usize, hot: &mut Hot, ctx: &mut Context) {
+        let finished = match self.legs[side].session() {
+            Some(session) => session.finish(hot, ctx.keys),
+            None => Ok(()),
+        };
+        if let Err(error) = finished {
+            self.on_unsayable(side, error, hot, ctx);
+        }
+    }
+
+    /// Nothing can be sent on leg `side` any more.
+    pub(super) fn break_leg(&mut self, side: usize, ctx: &mut Context) {
+        self.legs[side].writing = Writing::Shut;
+        self.pipes[side].break_off(ctx.pool);
+        self.deadlines.clear(Deadline::Send(side));
+    }
+
+    /// Ends TCP on leg `side` if that is our turn.
+    pub(super) fn check_transport_end(&mut self, side: usize) {
+        let leg = &mut self.legs[side];
+        let heard_end = leg.reading == Reading::Ended;
+        let ends = matches!(&leg.codec, Codec::WebSocket(session)
+            if session.ends_transport() || heard_end && session.has_sent_close());
+        if ends && leg.writing == Writing::Open {
+            leg.writing = Writing::ShutdownDue;
+        }
+    }
+
+    /// From now on the `Close` deadline rules, and those that would start a close are off.
+    pub(super) fn start_closing(&mut self, ctx: &Context) {
+        if self.deadlines.is_set(Deadline::Close) {
+            return;
+        }
+        for other in [
+            Deadline::Handshake,
+            Deadline::Dial,
+            Deadline::Idle,
+            Deadline::Pong(0),
+            Deadline::Pong(1),
+        ] {
+            self.deadlines.clear(other);
+        }
+        self.deadlines.set(Deadline::Close, ctx.now + ctx.limits.close_timeout);
+    }
+
+    /// Notes the first cause.
+    pub(super) fn end(&mut self, by: By, why: Why, code: CloseCode) {
+        self.ended.get_or_insert_with(|| Box::new(Ended { by, why, code }));
+    }
+}
