@@ -147,6 +147,8 @@ impl Connection {
         end.writable |= event.is_writable();
         if side == 1 && self.link.is_dialling() {
             self.on_dial_event(event, route, shared);
+        } else if event.is_error() {
+            self.link.on_failure(side, &shared.split().1);
         }
     }
 

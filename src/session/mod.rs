@@ -193,9 +193,11 @@ impl Session {
 
     /// Whether a control frame is due.
     pub fn wants_control(&self) -> bool {
-        self.ping_due
-            || !matches!(self.reply, Reply::None)
-            || matches!(self.sending, Sending::CloseDue(_))
+        match self.sending {
+            Sending::Open => self.ping_due || !matches!(self.reply, Reply::None),
+            Sending::CloseDue(_) => true,
+            Sending::Closed => false,
+        }
     }
 
     /// Writes the control frame that is due to the start of `out` and says how long it is. May
@@ -350,6 +352,7 @@ impl Session {
         answers: &mut u32,
     ) -> Result<Option<Stop>, FrameError> {
         match opcode {
+            Opcode::Ping if self.has_sent_close() => Ok(None), // nothing follows our Close
             Opcode::Ping => {
                 self.reply = self.decoder.take_control().map_or(Reply::Empty, Reply::Payload);
                 if *answers == 0 {

@@ -54,6 +54,18 @@ impl Link {
         sink
     }
 
+    /// The transport of leg `side` has failed, although nobody reads it now. What it has said can
+    /// still be read and delivered, but that must make progress.
+    pub fn on_failure(&mut self, side: usize, ctx: &Context) {
+        if self.is_relaying() && self.legs[side].reading != Reading::Ended {
+            match self.legs[side].codec {
+                Codec::Raw => self.end(By::Target, Why::Reset, CloseCode::INTERNAL_ERROR),
+                _ => self.end(By::Peer, Why::Reset, CloseCode::ABNORMAL),
+            }
+            self.start_closing(ctx);
+        }
+    }
+
     /// A write to leg `side` failed. What it has said can still be read.
     pub fn on_write_error(&mut self, side: usize, ctx: &mut Context) {
         self.legs[side].failed = true;

@@ -60,6 +60,14 @@ fn of_many_pings_that_cannot_be_answered_the_latest_is() {
     assert!(s.heard().1.len() < 40, "{}", s.heard().1.len());
 }
 
+#[test]
+fn a_ping_behind_our_close_is_not_answered() {
+    let mut s = Script::plain();
+    s.ends(TARGET, false);
+    s.peer_sends(&[frame(true, Opcode::Ping, b"?"), frame(true, Opcode::Ping, b"")].concat());
+    assert_eq!((s.heard().1.len(), s.close_code()), (1, Some(1000)));
+}
+
 // The closing table, row by row, with bytes queued that the sink does not take at first.
 
 #[test]
@@ -149,6 +157,21 @@ fn target_resets() {
     assert_eq!((s.heard().0.len(), s.close_code()), (300, Some(1011)));
     s.peer_sends(&[binary(b"to nobody"), close(1011)].concat());
     s.ends(PEER, false);
+    assert!(s.link.is_over());
+    assert_eq!(s.ended(), (By::Target, "reset", 1011));
+}
+
+#[test]
+fn a_transport_that_fails_while_it_is_not_read_must_make_progress() {
+    let mut s = Script::plain();
+    s.takes(PEER, 5);
+    s.target_sends(&[9; 300]);
+    s.with(|link, _, ctx| link.on_failure(TARGET, ctx));
+    s.at(secs(4));
+    s.takes(PEER, 5);
+    s.at(secs(4));
+    assert!(!s.link.is_over());
+    s.at(secs(1));
     assert!(s.link.is_over());
     assert_eq!(s.ended(), (By::Target, "reset", 1011));
 }
