@@ -148,7 +148,10 @@ impl Connection {
         if side == 1 && self.link.is_dialling() {
             self.on_dial_event(event, route, shared);
         } else if event.is_error() {
-            self.link.on_failure(side, &shared.split().1);
+            self.link.on_failure(side, &mut shared.split().1);
+            if !self.link.is_dialling() {
+                self.abandon_dial();
+            }
         }
     }
 

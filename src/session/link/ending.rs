@@ -56,8 +56,14 @@ impl Link {
 
     /// The transport of leg `side` has failed, although nobody reads it now. What it has said can
     /// still be read and delivered, but that must make progress.
-    pub fn on_failure(&mut self, side: usize, ctx: &Context) {
-        if self.is_relaying() && self.legs[side].reading != Reading::Ended {
+    pub fn on_failure(&mut self, side: usize, ctx: &mut Context) {
+        if self.is_dialling() {
+            // Whoever asked is gone: nobody needs the target any more.
+            self.end(By::Peer, Why::Reset, CloseCode::ABNORMAL);
+            self.stage = Stage::Relay;
+            self.legs[side].reading = Reading::Ended;
+            self.break_leg(side, ctx);
+        } else if self.is_relaying() && self.legs[side].reading != Reading::Ended {
             match self.legs[side].codec {
                 Codec::Raw => self.end(By::Target, Why::Reset, CloseCode::INTERNAL_ERROR),
                 _ => self.end(By::Peer, Why::Reset, CloseCode::ABNORMAL),

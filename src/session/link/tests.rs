@@ -209,6 +209,14 @@ fn target_refuses() {
 }
 
 #[test]
+fn a_peer_that_fails_while_its_target_is_dialled_is_done() {
+    let mut s = Script::new(Limits::default(), Messages::default());
+    s.peer_sends(HEAD.as_bytes());
+    s.with(|link, _, ctx| link.on_failure(PEER, ctx));
+    assert!(s.link.is_over() && !s.link.is_dialling());
+}
+
+#[test]
 fn the_close_deadline_fires() {
     let mut s = Script::plain();
     s.ends(TARGET, false);
