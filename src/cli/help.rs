@@ -198,7 +198,7 @@ Timers, with [default]; each for every connection
 
 * 0 turns it off; the others must be more than 0.
 
-TIME is 500ms, 10s, 5m or 2h; a bare number is seconds. At most 365 days.
+TIME is 500ms, 10s, 5m or 2h; a bare number is seconds. At most 40 days.
 ";
 
 const PROCESS: &str = "\

@@ -12,8 +12,8 @@ use super::Flaw;
 const DURATIONS: [(&str, u64); 5] =
     [("", 1_000), ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
-/// Longer is a slip of the pen, and far from where `Instant` arithmetic overflows.
-const LONGEST_DAYS: u64 = 365;
+/// A connection's deadlines are counted in 32 bits of milliseconds, which is 49 days.
+const LONGEST_DAYS: u64 = 40;
 
 /// Bytes per unit, in lower case; what the disk trade calls 1000 is not offered.
 const SIZES: [(&str, u64); 8] = [
@@ -151,7 +151,7 @@ mod tests {
             ("5m", 300_000),
             ("2h", 7_200_000),
             ("007s", 7_000),
-            ("8760h", 31_536_000_000),
+            ("960h", 3_456_000_000),
         ] {
             assert_eq!(timer(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -175,9 +175,9 @@ mod tests {
             ("1h30m", "\"h30m\" is not a unit of time"),
             ("10s\0", "is not a unit of time"),
             ("5µs", "is not a unit of time"),
-            ("8761h", "longer than 365 days"),
-            ("31536001", "longer than 365 days"),
-            ("18446744073709551615h", "longer than 365 days"),
+            ("961h", "longer than 40 days"),
+            ("3456001", "longer than 40 days"),
+            ("18446744073709551615h", "longer than 40 days"),
             ("18446744073709551616", "too large"),
         ] {
             assert!(problem(timer(text)).contains(part), "{text:?}: {}", problem(timer(text)));
