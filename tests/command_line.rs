@@ -1,0 +1,126 @@
+//! The command line as a person meets it: what goes to which stream, and with which exit status.
+//!
+//! Nothing here listens: every line is wrong, or asks for a text.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output, Stdio};
+
+fn run<W: AsRef<OsStr>>(words: &[W]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ws-tcp-proxy"))
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
+}
+
+/// Exit status 0, nothing on stderr; what is on stdout.
+#[track_caller]
+fn answer(words: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(words);
+    assert_eq!(status.code(), Some(0), "{words:?}: {}", String::from_utf8_lossy(&stderr));
+    assert_eq!(String::from_utf8_lossy(&stderr), "", "{words:?}");
+    String::from_utf8(stdout).expect("text")
+}
+
+/// Exit status 2, nothing on stdout; the one line on stderr.
+#[track_caller]
+fn complaint<W: AsRef<OsStr> + std::fmt::Debug>(words: &[W]) -> String {
+    let Output { status, stdout, stderr } = run(words);
+    let text = String::from_utf8(stderr).expect("text");
+    assert_eq!(status.code(), Some(2), "{words:?}: {text}");
+    assert_eq!(String::from_utf8_lossy(&stdout), "", "{words:?}");
+    assert_eq!(text.lines().count(), 1, "{words:?}: {text}");
+    text
+}
+
+#[test]
+fn a_wrong_command_line_exits_2_and_names_the_argument() {
+    for (line, named) in [
+        ("", "--remote"),
+        ("--local 127.0.0.1:0", "--local 127.0.0.1:0"),
+        ("--remote 127.0.0.1:99999", "--remote 127.0.0.1:99999"),
+        ("--remote 127.0.0.1", "--remote 127.0.0.1"),
+        ("--remote 127.0.0.1:0", "--remote 127.0.0.1:0"),
+        ("--remote :5000", "--remote :5000"),
+        ("--remote ::1:5000", "--remote ::1:5000"),
+        ("--remote ws://127.0.0.1:5000/", "--remote ws://127.0.0.1:5000/"),
+        ("--remote json:", "--remote json:"),
+        ("--remote unix:", "--remote unix:"),
+        ("--remote", "--remote"),
+        ("--local *:8080 --remote a:1", "--local *:8080"),
+        ("--local tcp://a:1 --remote a:1", "--local tcp://a:1"),
+        ("--local wss://a:1 --remote a:1", "--local wss://a:1"),
+        ("--local unix:/a --remote a:1", "--local unix:/a"),
+        ("-l a:1 -r b:1 -r c:1", "-r c:1"),
+        ("-l a:1 -l b:1 -r c:1", "-l a:1"),
+        ("-p 80 -l a:1 -r b:1", "-p 80"),
+        ("8080", "8080"),
+        ("8080 127.0.0.1", "127.0.0.1"),
+        ("8080 a:1 b:1", "b:1"),
+        ("8080 a:1 --remote b:1", "--remote b:1"),
+        ("-r a:1 --timeout 0", "--timeout 0"),
+        ("-r a:1 --idle-timeout -5", "--idle-timeout -5"),
+        ("-r a:1 --idle-timeout 400d", "--idle-timeout 400d"),
+        ("-r a:1 --buffer-size 1", "--buffer-size 1"),
+        ("-r a:1 --max-memory 64KiB", "--max-memory"),
+        ("-r a:1 --max-connections many", "--max-connections many"),
+        ("-r a:1 --encoding utf8", "--encoding utf8"),
+        ("-r a:1 --subprotocol a/b", "--subprotocol a/b"),
+        ("-r a:1 --log-level loud", "--log-level loud"),
+        ("-r a:1 --check=yes", "--check=yes"),
+        ("-r a:1 --origin example.com", "--origin"),
+        ("-r a:1 --rate-in 1000", "--rate-in"),
+        ("-r a:1 -x", "-x"),
+        ("--help nothing", "--help nothing"),
+    ] {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let text = complaint(&words);
+        assert!(text.starts_with(&format!("ws-tcp-proxy: {named}: ")), "{line}: {text}");
+        assert!(text.contains("; "), "no advice for {line}: {text}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_utf8_is_a_wrong_one() {
+    use std::os::unix::ffi::OsStrExt;
+    let text = complaint(&[OsStr::new("--remote"), OsStr::from_bytes(b"host\xff:1")]);
+    assert!(text.contains("host\u{fffd}:1"), "{text}");
+}
+
+#[test]
+fn help_fits_a_screen_for_every_topic() {
+    let overview = answer(&["--help"]);
+    assert_eq!(answer(&["-h"]), overview);
+    for topic in ["overview", "endpoints", "messages", "limits", "timers", "process"] {
+        let text = answer(&["--help", topic]);
+        assert!(text.lines().count() <= 45, "{topic}: {} lines", text.lines().count());
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{topic}");
+        assert!(topic == "overview" || overview.contains(topic), "{topic}");
+    }
+}
+
+#[test]
+fn version_is_one_line_with_the_name() {
+    let line = format!("ws-tcp-proxy {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(answer(&["--version"]), line);
+    assert_eq!(answer(&["-V"]), line);
+}
+
+#[test]
+fn check_prints_the_routes_and_memory_and_does_not_listen() {
+    // Nobody may listen on this address (RFC 5737), and yet it is a good command line.
+    let two = ["--local", "192.0.2.1:80", "--remote", "[::1]:5000", "--encoding", "text"];
+    let more = ["--local", "ws+unix:/nowhere/a.sock", "--remote", "unix:@b", "--check"];
+    let text = answer(&[&two[..], &more[..]].concat());
+    for part in [
+        "ws://192.0.2.1:80 -> tcp://[::1]:5000\n",
+        "encoding text",
+        "ws+unix:/nowhere/a.sock -> unix:@b\n",
+        "encoding binary",
+        "--max-memory",
+        "total",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
