@@ -71,3 +71,8 @@ pub mod session;
 mod testing;
 
 pub use net::Proxy;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,7 +9,7 @@ use ws_tcp_proxy::config::Config;
 use ws_tcp_proxy::net::sys;
 use ws_tcp_proxy::Proxy;
 
-/// 0 after a graceful stop, 1 when running failed, 2 when the command line is wrong.
+/// 0 after a graceful stop, 1 when running failed or was cut short, 2 when the command line is wrong.
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,

@@ -18,6 +18,9 @@ const MIB: usize = 1 << 20;
 /// What all but the default timers are set to here.
 const TIMER: [&str; 2] = ["--close-timeout", "2s"];
 
+/// For ends that need no timer: this one would come too late for any test.
+const NO_TIMER: [&str; 2] = ["--close-timeout", "100s"];
+
 /// The close timeout and generous room for a busy machine; the next longer timer has 30 s.
 const BOUND: Duration = Duration::from_secs(15);
 
@@ -26,7 +29,7 @@ const QUIET: Duration = Duration::from_millis(500);
 
 #[test]
 fn target_fin_delivers_everything_then_1000() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, stream) = connect(&proxy, &target);
     let bytes = pattern(1, 8 * MIB);
     let mut reader = stream.share();
@@ -38,6 +41,7 @@ fn target_fin_delivers_everything_then_1000() {
     peer.expect_fin();
     reader.expect_fin();
     writer.join().unwrap();
+    drop(peer);
     let closed = &proxy.wait_for_closed(1)[0];
     assert_eq!(closed.code, 1000);
     assert_eq!((closed.inbound, closed.outbound), (0, 8 * MIB as u64));
@@ -45,7 +49,7 @@ fn target_fin_delivers_everything_then_1000() {
 
 #[test]
 fn after_target_fin_the_peer_may_go_on_until_its_close() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     stream.finish();
     assert_eq!(peer.expect_close(), 1000);
@@ -61,7 +65,7 @@ fn after_target_fin_the_peer_may_go_on_until_its_close() {
 
 #[test]
 fn target_fin_before_anything_was_said_is_1000_too() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (peer, stream) = connect(&proxy, &target);
     drop(stream);
     let mut peer = peer;
@@ -72,7 +76,7 @@ fn target_fin_before_anything_was_said_is_1000_too() {
 
 #[test]
 fn peer_close_delivers_everything_and_is_answered_with_its_code() {
-    let (proxy, target) = narrow_bridge(&TIMER);
+    let (proxy, target) = narrow_bridge(&NO_TIMER);
     for code in [4000, 1000, 1001, 3999] {
         let (mut peer, mut stream) = connect_narrow(&proxy, &target);
         let bytes = pattern(code.into(), 3 * MIB);
@@ -90,7 +94,7 @@ fn peer_close_delivers_everything_and_is_answered_with_its_code() {
 
 #[test]
 fn peer_close_without_a_code_is_answered() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     peer.send(BINARY, b"last words");
     peer.send(CLOSE, b"");
@@ -103,7 +107,7 @@ fn peer_close_without_a_code_is_answered() {
 
 #[test]
 fn what_follows_the_peers_close_is_ignored() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     let wire = [
         frame(BINARY, b"before"),
@@ -122,7 +126,7 @@ fn what_follows_the_peers_close_is_ignored() {
 
 #[test]
 fn bytes_of_the_target_before_the_peers_close_are_delivered_before_the_answer() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     let bytes = pattern(3, 100_000);
     stream.send(&bytes);
@@ -136,7 +140,7 @@ fn bytes_of_the_target_before_the_peers_close_are_delivered_before_the_answer() 
 
 #[test]
 fn peer_fin_without_close_delivers_everything_then_fin() {
-    let (proxy, target) = narrow_bridge(&TIMER);
+    let (proxy, target) = narrow_bridge(&NO_TIMER);
     let (peer, mut stream) = connect_narrow(&proxy, &target);
     let bytes = pattern(4, 4 * MIB);
     let writer = send_queued(&peer, frame(BINARY, &bytes));
@@ -153,7 +157,7 @@ fn peer_fin_without_close_delivers_everything_then_fin() {
 
 #[test]
 fn peer_fin_inside_a_frame_delivers_what_came_of_it() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     let wire = frame(BINARY, &[b'x'; 1000]);
     peer.send_raw(&wire[..wire.len() - 300]);
@@ -163,7 +167,7 @@ fn peer_fin_inside_a_frame_delivers_what_came_of_it() {
 
 #[test]
 fn peer_reset_delivers_everything_that_was_accepted_then_fin() {
-    let (proxy, target) = narrow_bridge(&[&TIMER[..], &["--max-message", "0"]].concat());
+    let (proxy, target) = narrow_bridge(&[&NO_TIMER[..], &["--max-message", "0"]].concat());
     let (mut peer, mut stream) = connect_narrow(&proxy, &target);
     let bytes = pattern(5, 16 * MIB);
     peer.send_raw(&header(BINARY, bytes.len() as u64, Some([0; 4])));
@@ -174,12 +178,13 @@ fn peer_reset_delivers_everything_that_was_accepted_then_fin() {
     let received = stream.receive_until_fin();
     assert_same(&received, &bytes[..received.len()]);
     assert!(received.len() >= accepted, "{} of {accepted}", received.len());
+    drop(stream);
     assert_eq!(proxy.wait_for_closed(1)[0].code, 1006);
 }
 
 #[test]
 fn a_request_with_frames_and_fin_in_one_segment_is_delivered() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     for len in [5, 100_000] {
         let bytes = pattern(5, len);
         let mut stream = Stream::tcp(proxy.port());
@@ -221,7 +226,7 @@ fn a_target_reset_is_heard_while_its_reads_are_paused() {
 
 #[test]
 fn a_protocol_error_delivers_everything_before_it_then_1002() {
-    let (proxy, target) = narrow_bridge(&TIMER);
+    let (proxy, target) = narrow_bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect_narrow(&proxy, &target);
     let bytes = pattern(6, 4 * MIB);
     let bad = frame(BINARY | 0x40, b"never seen");
@@ -232,12 +237,13 @@ fn a_protocol_error_delivers_everything_before_it_then_1002() {
     assert_eq!(peer.expect_close(), 1002);
     peer.expect_fin();
     writer.join().unwrap();
+    drop(peer);
     assert_eq!(proxy.wait_for_closed(1)[0].code, 1002);
 }
 
 #[test]
 fn target_reset_is_1011_behind_what_was_delivered() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     let bytes = pattern(7, 100_000);
     stream.send(&bytes);
@@ -246,12 +252,13 @@ fn target_reset_is_1011_behind_what_was_delivered() {
     assert_eq!(peer.expect_close(), 1011);
     peer.send(CLOSE, &reason(1011, b""));
     peer.expect_fin();
+    drop(peer);
     assert_eq!(proxy.wait_for_closed(1)[0].code, 1011);
 }
 
 #[test]
 fn target_reset_delivers_what_was_accepted_before_it() {
-    let (proxy, target) = narrow_bridge(&TIMER);
+    let (proxy, target) = narrow_bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect_narrow(&proxy, &target);
     let bytes = pattern(8, 16 * MIB);
     let sent = stream.send_until_stalled(&bytes, QUIET);
@@ -268,7 +275,7 @@ fn target_reset_delivers_what_was_accepted_before_it() {
 
 #[test]
 fn a_write_that_the_target_refuses_is_1011() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, mut stream) = connect(&proxy, &target);
     let mut writer = peer.stream().share();
     let wire = frame(BINARY, &pattern(9, 12 * MIB));
@@ -321,7 +328,7 @@ fn a_peer_that_only_sends_pings_after_the_close_is_dropped() {
 
 #[test]
 fn pings_after_our_close_do_not_disturb_others() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     let (mut peer, stream) = connect(&proxy, &target);
     drop(stream);
     assert_eq!(peer.expect_close(), 1000);
@@ -418,8 +425,24 @@ fn what_the_kernel_holds_when_the_timer_fires_is_still_let_out() {
 }
 
 #[test]
+fn what_the_kernel_holds_is_let_out_even_if_the_peer_has_sent_more_than_was_read() {
+    let target = Target::listen_narrow();
+    let proxy = Proxy::to(&target.endpoint, &["--close-timeout", "500ms"]);
+    let (mut peer, mut stream) = connect(&proxy, &target);
+    peer.send(BINARY, &pattern(14, 400_000)); // more than waits for a target that does not read
+    let bytes = pattern(15, 20_000);
+    stream.send(&bytes);
+    stream.finish();
+    proxy.wait_for_closed(1);
+    let (received, code) = peer.receive_until_close();
+    assert_same(&received, &bytes);
+    assert_eq!(code, 1000);
+    peer.expect_fin();
+}
+
+#[test]
 fn both_ends_may_close_at_once() {
-    let (proxy, target) = bridge(&TIMER);
+    let (proxy, target) = bridge(&NO_TIMER);
     for _ in 0..50 {
         let (mut peer, mut stream) = connect(&proxy, &target);
         peer.send(BINARY, b"up");

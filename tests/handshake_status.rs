@@ -284,6 +284,19 @@ fn a_refusal_ends_in_fin_even_if_more_was_sent() {
 }
 
 #[test]
+fn a_refusal_ends_in_fin_even_if_more_follows_it() {
+    let (proxy, _target) = bridge(&[]);
+    let mut stream = Stream::tcp(proxy.port());
+    stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    stream.peek(12);
+    for _ in 0..10 {
+        stream.send(&[b'x'; 10_000]);
+        stream.wait_until_read();
+    }
+    Response::read(&mut stream).expect_refusal(426);
+}
+
+#[test]
 fn a_refusal_to_a_client_that_keeps_sending_ends_within_the_close_timeout() {
     let (proxy, _target) = bridge(&["--close-timeout", "1s"]);
     let mut stream = Stream::tcp(proxy.port());

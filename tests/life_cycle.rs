@@ -123,7 +123,7 @@ fn a_second_signal_ends_at_once() {
         proxy.signal(libc::SIGTERM);
         assert_eq!(peer.expect_close(), 1001);
         proxy.signal(second);
-        proxy.wait_for_exit();
+        assert_eq!(proxy.wait_for_exit().code(), Some(1));
     }
 }
 

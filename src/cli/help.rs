@@ -221,7 +221,7 @@ what is under way, exit when all have ended or --drain-timeout has passed. A
 second one exits at once. SIGUSR1 logs one line for each connection.
 
 Exit status: 0 after a graceful stop, 1 when running failed (an address in
-use, say), 2 when the command line is wrong.
+use, say) or a second signal cut it short, 2 when the command line is wrong.
 ";
 
 /// What `--check` prints: the routes, and the most memory that buffers and tables can take.

@@ -161,14 +161,12 @@ impl Connection {
             self.flush(side, shared);
         }
         for _ in 0..READS_PER_VISIT {
-            let mut read = false;
             for side in 0..2 {
-                if self.ends[side].readable && self.link.may_read(side) {
+                if self.can_read(side) {
                     self.read(side, route, shared);
-                    read = true;
                 }
             }
-            if !read {
+            if !self.can_read(0) && !self.can_read(1) {
                 return self.rest();
             }
         }
@@ -176,6 +174,10 @@ impl Connection {
             Next::Wait => Next::Again,
             next => next,
         }
+    }
+
+    fn can_read(&self, side: usize) -> bool {
+        self.ends[side].readable && self.link.may_read(side)
     }
 
     /// Time has passed.

@@ -312,7 +312,7 @@ impl Proxy {
                 Signal::Stop if self.stops_at.is_some() => {
                     warn!("second signal: {} connections dropped", self.table.len());
                     self.listeners.clear(); // removes the paths of unix sockets
-                    sys::exit_now(0);
+                    sys::exit_now(1);
                 }
                 Signal::Stop => self.stop(),
                 Signal::Reload => info!("SIGHUP: no files are configured that could be re-read"),

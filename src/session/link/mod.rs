@@ -2,7 +2,7 @@
 //!
 //! Owns what is due on each leg, who ended the connection and why, and its deadlines. The loop
 //! brings bytes, ends, errors and the time, and does what [`Link`] says is due. No leg is special:
-//! what differs is in its [`Codec`].
+//! what differs is in its `Codec`.
 //!
 //! ```text
 //!             pipes[1]
