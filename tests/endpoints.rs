@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::target::Silent;
 use common::ws::{request, Response};
 use common::{assert_same, bridge, pattern, sys, Proxy, Stream, Target, Ws, BINARY};
 
@@ -23,6 +24,26 @@ fn port_0_prints_the_port_that_was_chosen() {
     let name = format!("ws://127.0.0.1:{}", proxy.port());
     assert_eq!(proxy.listening, [name]);
     carries(Ws::connect(&proxy), target.accept());
+}
+
+/// One event may tell all of it, and is not told again.
+#[test]
+fn a_target_that_connects_speaks_and_ends_at_once_is_heard_to_its_end() {
+    let silent = Silent::new();
+    let proxy = Proxy::to(&silent.endpoint, &[]);
+    let mut stream = Stream::tcp(proxy.port());
+    stream.send(request("/", &[]).as_bytes());
+    stream.wait_until_read();
+    // Another turn of the loop has passed, so the target is being dialled.
+    Response::to(proxy.port(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect_refusal(426);
+    proxy.signal(libc::SIGSTOP);
+    let target = silent.speak();
+    let mut end = target.accept();
+    end.send(b"hi");
+    drop(end);
+    proxy.signal(libc::SIGCONT);
+    let mut peer = Ws::opened(stream);
+    assert_eq!(peer.receive_until_close(), (b"hi".to_vec(), 1000));
 }
 
 #[test]

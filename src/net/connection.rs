@@ -450,10 +450,10 @@ impl Connection {
     /// The target is there: leg 0 gets its 101, and the relay begins.
     fn open(&mut self, route: &Route, shared: &mut Shared) {
         let Some(dial) = self.dial.take() else { return };
-        if let Some(transport) = self.ends[1].transport.take() {
-            self.ends[1] = End::open(transport);
+        // What the event that told us so has also told, a hang-up say, is not told again.
+        for end in &mut self.ends {
+            (end.readable, end.writable) = (true, true);
         }
-        self.ends[0].readable = true;
         let echo = route.remote == Remote::Echo;
         let (hot, ctx) = shared.split();
         self.link.on_connected(echo, &route.messages, hot, &ctx);

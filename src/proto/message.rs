@@ -134,7 +134,9 @@ impl Decoder {
     }
 
     /// Gives a payload's storage back for the next control frame.
-    pub fn recycle(&mut self, payload: Box<ControlPayload>) {
+    pub fn recycle(&mut self, mut payload: Box<ControlPayload>) {
+        // The next control frame may have begun already.
+        payload.len = 0;
         self.control.get_or_insert(payload);
     }
 
@@ -439,6 +441,20 @@ mod tests {
         let piece = Piece { kind: Kind::Binary, begins: true, ends: false, len: 3, mask };
         assert_eq!(decoder.next(b"abc"), Ok((0, Some(Step::Payload(piece)))));
         assert!(!decoder.is_between_messages());
+    }
+
+    /// What comes back is no part of the control frame whose header has been read meanwhile.
+    #[test]
+    fn storage_that_comes_back_is_empty() {
+        let mut decoder = Decoder::new(Role::Client, 0);
+        let first = frame(true, Opcode::Ping, &[1; 125], None);
+        decoder.next(&first).unwrap();
+        let payload = decoder.take_control().unwrap();
+        let second = frame(true, Opcode::Ping, &[2; 125], None);
+        decoder.next(&second[..2]).unwrap();
+        decoder.recycle(payload);
+        decoder.next(&second[2..]).unwrap();
+        assert_eq!(decoder.control(), [2; 125]);
     }
 
     #[test]

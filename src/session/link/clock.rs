@@ -33,15 +33,23 @@ impl Link {
             Deadline::Idle => {
                 self.close(By::Proxy, Why::IdleTimeout, CloseCode::GOING_AWAY, hot, ctx);
             }
-            Deadline::Lifetime if self.deadlines.is_set(Deadline::Close) => self.given_up = true,
+            Deadline::Lifetime if self.deadlines.is_set(Deadline::Close) => self.give_up(ctx),
             Deadline::Lifetime => {
                 self.close(By::Proxy, Why::MaxLifetime, CloseCode::GOING_AWAY, hot, ctx);
             }
-            Deadline::Close => self.given_up = true,
+            Deadline::Close => self.give_up(ctx),
             Deadline::Send(side) => self.on_stuck(side, ctx),
             Deadline::Pong(side) => self.on_silence(side, hot, ctx),
         }
         Some(Due::Nothing)
+    }
+
+    /// Whoever still waits, waits in vain.
+    fn give_up(&mut self, ctx: &mut Context) {
+        self.given_up = true;
+        for side in 0..2 {
+            self.break_leg(side, ctx);
+        }
     }
 
     /// Leg `side` has taken nothing for `--send-timeout`.

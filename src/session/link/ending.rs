@@ -76,6 +76,7 @@ impl Link {
     pub fn on_write_error(&mut self, side: usize, ctx: &mut Context) {
         self.legs[side].failed = true;
         self.break_leg(side, ctx);
+        self.start_closing(ctx);
     }
 
     /// Everything that leg `side` was owed right now is sent: a pipe that was ending is drained.

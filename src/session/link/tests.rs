@@ -228,6 +228,20 @@ fn the_close_deadline_fires() {
 }
 
 #[test]
+fn what_waits_goes_back_to_the_pool_when_the_link_is_given_up() {
+    let mut s = Script::plain();
+    s.takes(PEER, 10);
+    s.takes(TARGET, 10);
+    s.target_sends(&[1; 5000]);
+    s.peer_sends(&binary(&[2; 100]));
+    assert!(s.pool.lent() > 5000);
+    s.with(|link, _, ctx| link.on_failure(TARGET, ctx));
+    s.at(secs(5));
+    assert!(s.link.is_over());
+    assert_eq!(s.pool.lent(), 0);
+}
+
+#[test]
 fn a_slow_reader_gets_all_that_was_queued() {
     let mut s = Script::plain();
     s.takes(PEER, 0);
