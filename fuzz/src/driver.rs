@@ -1,0 +1,477 @@
+//! The loop's half of a connection: `net/connection.rs` with scripted sockets.
+//!
+//! Follows the original function by function, so that what a [`Link`] is asked and told is what
+//! it is asked and told there; a change there is to be made here. Beyond that it counts: work
+//! that is not progress is a spin, and with nothing left to call it nothing may be left to do.
+
+use std::io::ErrorKind;
+
+use ws_tcp_proxy::buf::hot::{Hot, HEADER_ROOM};
+use ws_tcp_proxy::buf::pool::Pool;
+use ws_tcp_proxy::config::{Limits, Messages};
+use ws_tcp_proxy::policy::admit::{Refusal, Status};
+use ws_tcp_proxy::proto::close::CloseCode;
+use ws_tcp_proxy::proto::mask::Keys;
+use ws_tcp_proxy::session::deadlines::Time;
+use ws_tcp_proxy::session::ended::{By, Why};
+use ws_tcp_proxy::session::link::{Context, Due, Link, Step, ANSWERS_PER_READ};
+use ws_tcp_proxy::session::MAX_CONTROL_FRAME;
+
+use crate::end::{send, End};
+use crate::model::Model;
+use crate::socket::Socket;
+
+const READS_PER_VISIT: u32 = 4;
+
+/// Frames and ends that one call may send without a byte having come: a Pong, a Ping, a Close,
+/// the FIN, what waits in front, and some for luck.
+const MOST_DUE: u32 = 16;
+
+/// This one, and the one that the script lends to.
+const CONNECTIONS: usize = 2;
+
+/// What is to become of a connection after a visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Wait,
+    Again,
+    Over,
+}
+
+/// What is the same for all connections.
+pub struct Shared {
+    pub hot: Hot,
+    pub pool: Pool,
+    pub keys: Keys,
+    pub limits: Limits,
+    pub messages: Messages,
+    pub now: Time,
+}
+
+impl Shared {
+    fn split(&mut self) -> (&mut Hot, &Messages, Context<'_>) {
+        let context = Context {
+            now: self.now,
+            limits: &self.limits,
+            pool: &mut self.pool,
+            keys: &mut self.keys,
+            answers: ANSWERS_PER_READ,
+        };
+        (&mut self.hot, &self.messages, context)
+    }
+}
+
+/// A connection with scripted sockets.
+pub struct Driver {
+    pub link: Link,
+    pub sockets: [Socket; 2],
+    pub shared: Shared,
+    pub model: Model,
+    ends: [End; 2],
+    /// What stood behind the request, while the target is dialled.
+    unread: Option<Vec<u8>>,
+    /// The earliest entry in the loop's heap.
+    scheduled: Time,
+    admitted: bool,
+    echo: bool,
+    /// Addresses that are left to try.
+    addresses: u32,
+    /// A deadline ended it.
+    given_up: bool,
+    /// What the last visit said.
+    next: Next,
+}
+
+impl Driver {
+    /// A connection that was accepted just now.
+    pub fn accepted(mut shared: Shared, model: Model, echo: bool) -> Self {
+        let admitted = shared.pool.admit() && shared.pool.admit();
+        let link = Link::accepted(&shared.split().2);
+        Self {
+            link,
+            sockets: [Socket::new(), Socket::new()],
+            shared,
+            model,
+            ends: [End::open(), End::default()],
+            unread: None,
+            scheduled: Time::NEVER,
+            admitted,
+            echo,
+            addresses: 2,
+            given_up: false,
+            next: Next::Again,
+        }
+    }
+
+    /// Whether it is finished, and its sockets are closed.
+    pub fn is_over(&self) -> bool {
+        self.next == Next::Over
+    }
+
+    /// One turn of the loop: events, the visit that they or the last one asked for, timers.
+    pub fn turn(&mut self) {
+        let mut visit = self.next == Next::Again;
+        for side in 0..2 {
+            // Events for a socket that is not there yet wait; after it is closed, there are none.
+            if self.has_event(side) {
+                self.on_event(side);
+                self.serve();
+                visit = false;
+            }
+            if self.is_over() {
+                return;
+            }
+        }
+        if visit {
+            self.serve();
+        }
+        self.schedule();
+        if self.scheduled <= self.shared.now && !self.is_over() {
+            self.scheduled = Time::NEVER;
+            self.on_timer();
+            self.schedule();
+            assert!(
+                self.is_over() || self.link.wake_at() > self.shared.now,
+                "a timer that is served is not due again"
+            );
+        }
+        self.check_memory();
+        // Another connection has used it since.
+        self.shared.hot.fill(64).fill(0xaa);
+    }
+
+    /// Turns of the loop until it would wait.
+    pub fn turn_until_quiet(&mut self) {
+        // A turn reads at least a byte or finds out that there is none.
+        for _ in 0..200_000 {
+            self.turn();
+            if self.next != Next::Again && !self.has_event(0) && !self.has_event(1) {
+                return;
+            }
+        }
+        panic!("it never rests");
+    }
+
+    /// The attempt to reach the target has come to an end.
+    pub fn on_dialled(&mut self, reached: bool) {
+        if !self.link.is_dialling() {
+            return;
+        }
+        if reached && !self.sockets[1].has_failed() {
+            // One event may say that the target is there, has spoken, and has ended.
+            self.on_event(1);
+            self.open();
+        } else {
+            self.refuse(&Refusal::new(Status::BadGateway, "nobody there"));
+        }
+        self.serve();
+        self.schedule();
+    }
+
+    /// We end it.
+    pub fn close(&mut self, why: Why, code: CloseCode) {
+        if self.is_over() {
+            return;
+        }
+        let (hot, _, mut ctx) = self.shared.split();
+        self.link.close(By::Proxy, why, code, hot, &mut ctx);
+        self.model.on_close();
+        self.unread = None;
+        self.deliver(0);
+        self.serve();
+        self.schedule();
+    }
+
+    // As in the original.
+
+    fn has_event(&self, side: usize) -> bool {
+        self.ends[side].open && self.sockets[side].has_edge()
+    }
+
+    fn on_event(&mut self, side: usize) {
+        let edge = self.sockets[side].take_edge();
+        let end = &mut self.ends[side];
+        end.insists |= edge.insists;
+        end.readable |= edge.readable || edge.insists;
+        end.writable |= edge.writable;
+        if edge.error {
+            let (_, _, mut ctx) = self.shared.split();
+            self.link.on_failure(side, &mut ctx);
+            if !self.link.is_dialling() {
+                self.unread = None;
+            }
+        }
+    }
+
+    fn serve(&mut self) {
+        self.next = self.visit();
+        if self.next == Next::Over {
+            self.finish();
+        }
+    }
+
+    fn visit(&mut self) -> Next {
+        for side in 0..2 {
+            self.flush(side);
+        }
+        for _ in 0..READS_PER_VISIT {
+            let mut read = false;
+            for side in 0..2 {
+                if self.ends[side].readable && self.link.may_read(side) {
+                    self.read(side);
+                    read = true;
+                }
+            }
+            if !read {
+                return self.rest();
+            }
+        }
+        match self.rest() {
+            Next::Wait => Next::Again,
+            next => next,
+        }
+    }
+
+    fn on_timer(&mut self) {
+        // Each deadline is set anew at most once by what another one did.
+        for _ in 0..64 {
+            let (hot, _, mut ctx) = self.shared.split();
+            match self.link.on_deadline(hot, &mut ctx) {
+                None => {
+                    self.given_up = self.link.is_over();
+                    return self.serve();
+                }
+                Some(Due::NextAddress) => self.on_dial_timeout(),
+                Some(Due::Nothing) => self.deliver(0),
+            }
+        }
+        panic!("deadlines without end");
+    }
+
+    fn rest(&mut self) -> Next {
+        for side in 0..2 {
+            if self.link.is_done(side) && !self.link.is_dialling() && self.ends[side].open {
+                self.ends[side].open = false;
+                self.model.on_closed(side, &self.sockets[side], &self.link);
+            }
+        }
+        if self.link.is_over() {
+            Next::Over
+        } else {
+            Next::Wait
+        }
+    }
+
+    fn read(&mut self, side: usize) {
+        let (hot, _, mut ctx) = self.shared.split();
+        let limit = self.link.read_limit(side, hot.size(), &ctx);
+        assert!(limit > 0 && limit <= hot.size(), "{limit} bytes to read");
+        let end = &mut self.ends[side];
+        let sink = match end.read(&mut self.sockets[side], hot.fill(limit)) {
+            Ok(0) => {
+                end.readable = false;
+                Some(self.link.on_end(side, false, hot, &mut ctx))
+            }
+            Ok(n) => {
+                hot.commit(n);
+                self.relay(side);
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                end.readable = false;
+                None
+            }
+            Err(_) => {
+                end.readable = false;
+                Some(self.link.on_end(side, true, hot, &mut ctx))
+            }
+        };
+        if let Some(sink) = sink {
+            self.deliver(sink);
+        }
+        for side in 0..2 {
+            self.flush(side);
+        }
+    }
+
+    fn relay(&mut self, side: usize) {
+        let mut answers = ANSWERS_PER_READ;
+        if self.link.is_relaying() {
+            self.model.on_read(side, self.shared.hot.input(), &self.link);
+        }
+        loop {
+            let (hot, messages, mut ctx) = self.shared.split();
+            ctx.answers = answers;
+            let before = hot.input().len();
+            let step = self.link.on_bytes(side, hot, messages, &mut ctx);
+            answers = ctx.answers;
+            let used = before - self.shared.hot.input().len();
+            match step {
+                Step::Deliver(sink) => self.deliver(sink),
+                Step::Dial => return self.start_dial(),
+            }
+            if self.shared.hot.input().is_empty() {
+                return;
+            }
+            assert!(used > 0, "each step uses some of the input");
+            self.flush(side);
+        }
+    }
+
+    fn deliver(&mut self, side: usize) {
+        let (hot, _, mut ctx) = self.shared.split();
+        send(
+            &mut self.link,
+            &mut self.ends[side],
+            &mut self.sockets[side],
+            side,
+            hot.output(),
+            &mut ctx,
+        );
+        hot.drop_output();
+        self.link.settle(side, &ctx);
+    }
+
+    fn flush(&mut self, side: usize) {
+        let (_, _, mut ctx) = self.shared.split();
+        let (end, socket) = (&mut self.ends[side], &mut self.sockets[side]);
+        let mut turns = 0;
+        while self.link.is_due(side) {
+            turns += 1;
+            assert!(turns <= MOST_DUE, "leg {side} is always due: {:?}", self.link);
+            let (first, second) = self.link.waiting(side);
+            if first.is_empty() {
+                let mut frame = [0; MAX_CONTROL_FRAME];
+                if let Some(len) = self.link.control(side, &mut frame, &mut ctx) {
+                    send(&mut self.link, end, socket, side, &frame[..len], &mut ctx);
+                } else if self.link.shutdown_due(side) {
+                    if end.open {
+                        socket.shutdown_write();
+                        self.model.on_shut(side, socket, &self.link);
+                    }
+                    self.link.on_shut(side);
+                }
+                continue;
+            }
+            match end.write(socket, first, second) {
+                Ok(0) => return,
+                Ok(n) => {
+                    self.link.on_delivered(side, n, &mut ctx);
+                    self.link.settle(side, &ctx);
+                }
+                Err(_) => self.link.on_write_error(side, &mut ctx),
+            }
+        }
+    }
+
+    fn start_dial(&mut self) {
+        if !self.admitted {
+            let reason = "all connections are in use; try again later";
+            return self.refuse(&Refusal::new(Status::Unavailable, reason));
+        }
+        self.unread = Some(self.shared.hot.input().to_vec());
+        if self.echo {
+            self.open();
+        }
+    }
+
+    fn on_dial_timeout(&mut self) {
+        self.addresses -= 1;
+        if self.addresses == 0 {
+            return self.refuse(&Refusal::new(Status::GatewayTimeout, "nobody answers"));
+        }
+        self.link.set_dial_deadline(self.shared.now + self.shared.limits.connect_timeout);
+    }
+
+    fn open(&mut self) {
+        let Some(unread) = self.unread.take() else { return };
+        if !self.echo {
+            let insists = self.ends[1].insists;
+            self.ends[1] = End { insists, ..End::open() };
+        }
+        self.ends[0].readable = true;
+        let (hot, messages, ctx) = self.shared.split();
+        self.link.on_connected(self.echo, messages, hot, &ctx);
+        self.model.on_connected(self.shared.hot.output());
+        self.deliver(0);
+        for part in unread.chunks(self.shared.hot.size()) {
+            self.shared.hot.fill(part.len()).copy_from_slice(part);
+            self.shared.hot.commit(part.len());
+            self.relay(0);
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let (hot, _, mut ctx) = self.shared.split();
+        self.link.refuse(refusal, hot, &mut ctx);
+        self.unread = None;
+        self.deliver(0);
+    }
+
+    /// What the loop does when a connection is over.
+    fn finish(&mut self) {
+        for side in 0..2 {
+            self.ends[side].open = false;
+        }
+        self.model.on_over(self.given_up, &self.sockets, &self.link);
+        if self.admitted {
+            self.shared.pool.dismiss();
+        }
+    }
+
+    fn schedule(&mut self) {
+        let wake = self.link.wake_at();
+        if !self.is_over() && wake < self.scheduled {
+            self.scheduled = wake;
+        }
+    }
+
+    /// What must be true between two turns. What came out is looked at as a whole, so that now and
+    /// then is enough.
+    pub fn check(&mut self) {
+        self.check_memory();
+        self.model.check(&self.sockets, &self.link);
+        if self.is_over() {
+            return;
+        }
+        let unbounded = self.link.ended().is_some() || !self.link.is_relaying();
+        assert!(
+            !unbounded || self.scheduled < Time::NEVER,
+            "an end without a timer: {:?}",
+            self.link
+        );
+        if self.next == Next::Wait {
+            self.check_rest();
+            self.model.check_rest(&self.sockets, &self.link);
+        }
+    }
+
+    /// Nobody will call before an edge or a timer: nothing may be left to do.
+    fn check_rest(&self) {
+        for side in 0..2 {
+            let (end, socket) = (&self.ends[side], &self.sockets[side]);
+            if !end.open || socket.has_edge() {
+                continue;
+            }
+            let forgotten = self.link.may_read(side) && socket.is_readable();
+            assert!(!forgotten, "leg {side} has bytes or an end, and nobody reads");
+            let forgotten = self.link.is_due(side) && socket.is_writable();
+            assert!(!forgotten, "leg {side} is owed something, and nobody writes");
+        }
+    }
+
+    /// A leg is owed at most what one read became, or what stood behind the request, and control
+    /// frames. The pool lends no more than it says, but for those.
+    fn check_memory(&self) {
+        let Shared { hot, pool, limits, .. } = &self.shared;
+        let more = HEADER_ROOM + 2 * MAX_CONTROL_FRAME;
+        for side in 0..2 {
+            let (first, second) = self.link.waiting(side);
+            let waiting = first.len() + second.len();
+            let most = hot.size().max(limits.max_head) + more;
+            assert!(waiting <= most, "{waiting} bytes wait for leg {side}");
+        }
+        let most = Pool::worst_case(limits.max_memory, CONNECTIONS) + limits.max_head + 2 * more;
+        assert!(pool.lent() <= most, "{} bytes are lent, more than {most}", pool.lent());
+    }
+}

@@ -1,0 +1,340 @@
+//! What must come out of a connection, given what went in.
+//!
+//! Knows nothing of rings, deadlines or states: only that a stream has one order, that what was
+//! accepted is delivered, and that nothing follows a Close.
+
+use ws_tcp_proxy::buf::hot::Hot;
+use ws_tcp_proxy::proto::close::Close;
+use ws_tcp_proxy::proto::encoding::Encoding;
+use ws_tcp_proxy::proto::frame::{Opcode, Role};
+use ws_tcp_proxy::proto::mask::Keys;
+use ws_tcp_proxy::proto::message::Kind;
+use ws_tcp_proxy::session::ended::{By, Why};
+use ws_tcp_proxy::session::link::Link;
+use ws_tcp_proxy::session::{Framing, Options, Session, Stop};
+
+use crate::ear::{assert_begins, messages, payloads, Ear, Said};
+use crate::socket::Socket;
+
+/// What the connection was told at its birth.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub encoding: Encoding,
+    pub lossy: bool,
+    pub echo: bool,
+    pub max_message: u64,
+    /// The `Send` deadline may drop a leg with bytes unread.
+    pub drops_the_stuck: bool,
+}
+
+/// Both directions.
+pub struct Model {
+    setup: Setup,
+    inbound: Inbound,
+    outbound: Outbound,
+    /// The peer's messages and Pings, as frames.
+    peer: Ear,
+    connected: bool,
+    closed_by_us: bool,
+}
+
+impl Model {
+    /// Nothing has been said.
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            inbound: Inbound::new(setup),
+            outbound: Outbound::new(),
+            peer: Ear::until_close(Role::Server, setup.max_message),
+            connected: false,
+            closed_by_us: false,
+        }
+    }
+
+    // What happens.
+
+    /// The target is there, and the peer is told so with these bytes.
+    pub fn on_connected(&mut self, response: &[u8]) {
+        assert!(!std::mem::replace(&mut self.connected, true), "connected twice");
+        self.outbound.response = response.to_vec();
+    }
+
+    /// The link is about to be given bytes of leg `side`.
+    pub fn on_read(&mut self, side: usize, bytes: &[u8], link: &Link) {
+        if !self.connected {
+            return; // refused: what comes is dropped
+        }
+        if side == 0 {
+            self.peer.hear(bytes);
+            self.inbound.read(bytes);
+        } else {
+            self.outbound.said.extend_from_slice(bytes);
+            // What a target that has failed had said before still counts, unless another reason to
+            // close is there.
+            let failed = Some((By::Target, Why::Reset));
+            let cause = link.ended().map(|ended| (ended.by, ended.why));
+            if cause.is_none() || cause == failed && !self.inbound.over && !self.closed_by_us {
+                self.outbound.owed = self.outbound.said.len();
+            }
+        }
+    }
+
+    /// We close it.
+    pub fn on_close(&mut self) {
+        self.closed_by_us = true;
+    }
+
+    /// Leg `side` sends its FIN.
+    pub fn on_shut(&mut self, side: usize, socket: &Socket, link: &Link) {
+        if side == 1 {
+            assert_eq!(socket.taken.len(), self.inbound.expected.len(), "FIN before the last byte");
+        } else if self.connected {
+            self.outbound.listen(socket);
+            assert!(self.outbound.close_heard, "FIN without a Close: {link:?}");
+        } else {
+            assert!(socket.taken.starts_with(b"HTTP/1.1 "), "FIN without an answer");
+        }
+    }
+
+    /// The socket of leg `side`, which has nothing more to do, is closed.
+    pub fn on_closed(&mut self, side: usize, socket: &Socket, link: &Link) {
+        let may_reset = self.setup.drops_the_stuck || socket.is_broken();
+        assert!(may_reset || !socket.has_unread(), "leg {side} closes with bytes unread: {link:?}");
+    }
+
+    /// The connection is finished, or given up.
+    pub fn on_over(&mut self, given_up: bool, sockets: &[Socket; 2], link: &Link) {
+        self.check(sockets, link);
+        assert!(link.ended().is_some(), "it is over for no reason");
+        if given_up || self.setup.drops_the_stuck || !self.connected {
+            return;
+        }
+        let target = &sockets[1];
+        let delivered = target.shut || target.is_broken() || self.setup.echo;
+        assert!(delivered, "a good end without the target's FIN: {link:?}");
+    }
+
+    // What must be true.
+
+    /// At any time: everything that came out went in, in that order.
+    pub fn check(&mut self, sockets: &[Socket; 2], link: &Link) {
+        if !self.connected {
+            return;
+        }
+        self.inbound.check(&sockets[1]);
+        self.outbound.listen(&sockets[0]);
+        if self.setup.echo {
+            assert_begins(&self.peer.said, &self.outbound.ear.said);
+        } else {
+            self.outbound.unpack(self.setup.encoding);
+            let expected = carried(self.setup, &self.outbound.said);
+            let payload = &self.outbound.payload;
+            assert!(expected.starts_with(payload), "the peer hears what the target did not say");
+        }
+        self.check_pongs();
+        if self.outbound.close_heard {
+            self.check_close(link);
+        }
+    }
+
+    /// With nothing left to do: everything that went in came out.
+    pub fn check_rest(&mut self, sockets: &[Socket; 2], link: &Link) {
+        if !self.connected {
+            return;
+        }
+        if !self.setup.echo && link.waiting(1).0.is_empty() && !link.is_done(1) {
+            let lost = sockets[1].is_broken();
+            assert!(lost || sockets[1].taken.len() == self.inbound.expected.len(), "inbound loss");
+        }
+        let open = link.ended().is_none() && !sockets[0].is_broken();
+        if !open || !link.waiting(0).0.is_empty() {
+            return;
+        }
+        self.check_all_heard(self.outbound.said.len());
+        assert_eq!(self.pings().last(), self.pongs().last(), "a Ping without its Pong");
+    }
+
+    /// The peer has heard our Close: no byte that was read before that was due is missing.
+    fn check_close(&self, link: &Link) {
+        let why = link.ended().map(|ended| ended.why);
+        if !self.setup.echo || why == Some(Why::Close) {
+            self.check_all_heard(self.outbound.owed);
+        }
+    }
+
+    fn check_all_heard(&self, owed: usize) {
+        if self.setup.echo {
+            assert_eq!(messages(&self.peer.said), messages(&self.outbound.ear.said));
+        } else {
+            let mut owed = carried(self.setup, &self.outbound.said[..owed]);
+            if self.setup.lossy && self.setup.encoding == Encoding::Text {
+                owed = without_tail(owed);
+            }
+            assert!(self.outbound.payload.len() >= owed.len(), "outbound loss");
+        }
+    }
+
+    /// Each Pong answers a Ping, in their order; of several Pings the latest may do (§5.5.3).
+    fn check_pongs(&self) {
+        let mut pings = self.pings();
+        for pong in self.pongs() {
+            assert!(pings.any(|ping| ping == pong), "a Pong that nobody asked for");
+        }
+    }
+
+    fn pings(&self) -> impl Iterator<Item = &[u8]> {
+        payloads(&self.peer.said, Opcode::Ping)
+    }
+
+    fn pongs(&self) -> impl Iterator<Item = &[u8]> {
+        payloads(&self.outbound.ear.said, Opcode::Pong)
+    }
+}
+
+/// Peer to target: a session that is fed the same bytes and nothing else.
+struct Inbound {
+    session: Session,
+    hot: Hot,
+    keys: Keys,
+    /// The peer has said Close, or broken a rule.
+    over: bool,
+    /// What the target must get.
+    expected: Vec<u8>,
+    /// How much of it has been compared.
+    compared: usize,
+}
+
+impl Inbound {
+    fn new(setup: Setup) -> Self {
+        let Setup { encoding, lossy: text_lossy, max_message, .. } = setup;
+        let options = Options { encoding, text_lossy, framing: Framing::Raw, max_message };
+        Self {
+            session: Session::new(Role::Server, options),
+            hot: Hot::new(1 << 16),
+            keys: Keys::new(|bytes| bytes.fill(0x55)),
+            over: false,
+            expected: Vec::new(),
+            compared: 0,
+        }
+    }
+
+    fn read(&mut self, wire: &[u8]) {
+        self.hot.fill(wire.len()).copy_from_slice(wire);
+        self.hot.commit(wire.len());
+        while !self.over {
+            let stop = self.session.decode(&mut self.hot, &mut self.keys, &mut 0);
+            self.expected.extend_from_slice(self.hot.output());
+            self.hot.drop_output();
+            self.over = matches!(stop, Ok(Stop::Closed) | Err(_));
+            if stop == Ok(Stop::Drained) {
+                return;
+            }
+        }
+    }
+
+    fn check(&mut self, target: &Socket) {
+        let new = &target.taken[self.compared..];
+        assert!(
+            self.expected[self.compared..].starts_with(new),
+            "the target gets what the peer did not say"
+        );
+        self.compared = target.taken.len();
+    }
+}
+
+/// Target to peer: what the target said, and a client that listens.
+struct Outbound {
+    response: Vec<u8>,
+    said: Vec<u8>,
+    /// Bytes of it that were read before the connection began to end.
+    owed: usize,
+    ear: Ear,
+    /// Bytes of the wire that the ear has heard, the response included.
+    heard: usize,
+    /// What the client makes of the messages.
+    payload: Vec<u8>,
+    /// Messages that are in `payload`.
+    unpacked: usize,
+    close_heard: bool,
+}
+
+impl Outbound {
+    fn new() -> Self {
+        Self {
+            response: Vec::new(),
+            said: Vec::new(),
+            owed: 0,
+            ear: Ear::until_close(Role::Client, 0),
+            heard: 0,
+            payload: Vec::new(),
+            unpacked: 0,
+            close_heard: false,
+        }
+    }
+
+    /// Hears what is new on the wire.
+    fn listen(&mut self, peer: &Socket) {
+        let response = self.response.len();
+        if self.heard < response {
+            self.heard = peer.taken.len().min(response);
+            assert_eq!(peer.taken[..self.heard], self.response[..self.heard]);
+        }
+        let new = &peer.taken[self.heard..];
+        self.heard = peer.taken.len();
+        let unheard = self.ear.hear(new);
+        assert_eq!(unheard, 0, "something follows our Close");
+        match self.ear.said.last() {
+            Some(Said::Control(Opcode::Close, payload)) => {
+                Close::decode(payload).expect("our Close keeps the rules");
+                self.close_heard = true;
+            }
+            Some(Said::Error(error)) => panic!("our frames break a rule: {error}"),
+            _ => {}
+        }
+    }
+
+    /// Takes the bytes out of the messages that are complete; a raw stream's come whole.
+    fn unpack(&mut self, encoding: Encoding) {
+        while let Some(said) = self.ear.said.get(self.unpacked) {
+            if let Said::Message { kind, bytes, ended } = said {
+                if !ended {
+                    return;
+                }
+                let is_text = *kind == Kind::Text;
+                assert_eq!(is_text, encoding != Encoding::Binary);
+                assert!(!bytes.is_empty(), "a message of nothing");
+                if is_text {
+                    std::str::from_utf8(bytes).expect("text is UTF-8, message by message");
+                }
+                if encoding == Encoding::Base64 {
+                    let (bytes, right) = crate::base64::decode(bytes);
+                    assert!(right, "our base64 is whole, message by message");
+                    self.payload.extend(bytes);
+                } else {
+                    self.payload.extend_from_slice(bytes);
+                }
+            }
+            self.unpacked += 1;
+        }
+    }
+}
+
+/// What the encoding can carry of a stream of bytes.
+fn carried(setup: Setup, said: &[u8]) -> Vec<u8> {
+    match setup.encoding {
+        Encoding::Text if setup.lossy => String::from_utf8_lossy(said).into_owned().into_bytes(),
+        Encoding::Text => {
+            let good = std::str::from_utf8(said).map_or_else(|e| e.valid_up_to(), str::len);
+            said[..good].to_vec()
+        }
+        Encoding::Binary | Encoding::Base64 => said.to_vec(),
+    }
+}
+
+/// Without a U+FFFD at the end, which may stand for a character whose rest is to come.
+fn without_tail(mut text: Vec<u8>) -> Vec<u8> {
+    if text.ends_with("\u{fffd}".as_bytes()) {
+        text.truncate(text.len() - 3);
+    }
+    text
+}
