@@ -72,19 +72,18 @@ impl Direction {
 
 /// Connections that read what the pool allows and whose sinks take what they like.
 fn pipes(ceiling: usize, mut input: Input) {
-    let mut pool = Pool::new(ceiling);
+    let mut pool = Pool::new(ceiling, MOST_PIPES / 2);
     let mut open: Vec<Direction> = Vec::new();
     let mut count = 0;
     // What the account allows, and what control frames came on top of it.
-    let (mut most, mut control) = (0, 0);
+    let mut most = Pool::worst_case(ceiling, MOST_PIPES / 2);
     while !input.is_empty() {
         let (what, n) = (input.byte(), input.len());
         let (opened, at) = (open.len(), usize::from(what >> 3) % open.len().max(1));
         match (what & 7, open.get_mut(at)) {
             // Two directions more.
-            (0, _) if opened < MOST_PIPES && pool.admit() => {
+            (0, _) if opened < MOST_PIPES && !pool.is_full() => {
                 open.extend([Direction::new(), Direction::new()]);
-                most = most.max(control + Pool::worst_case(ceiling, open.len() / 2));
             }
             // A connection goes, whatever waits.
             (1, Some(_)) => {
@@ -92,7 +91,6 @@ fn pipes(ceiling: usize, mut input: Input) {
                     gone.pipe.break_off(&mut pool);
                     assert_eq!(gone.pipe.flow, Flow::Broken);
                 }
-                pool.dismiss();
             }
             // Its source is read, since nothing waits; the sink takes none of it.
             (2 | 3, Some(direction)) if direction.pipe.is_clear() => {
@@ -107,7 +105,6 @@ fn pipes(ceiling: usize, mut input: Input) {
                 let bytes = bytes(&mut count, n % 140);
                 direction.pipe.keep(&bytes, &mut pool);
                 direction.model.extend(bytes);
-                control += n % 140;
                 most += n % 140;
             }
             // The sink takes some.

@@ -28,7 +28,7 @@ const READS_PER_VISIT: u32 = 4;
 const MOST_DUE: u32 = 16;
 
 /// This one, and the one that the script lends to.
-const CONNECTIONS: usize = 2;
+pub const CONNECTIONS: usize = 2;
 
 /// What is to become of a connection after a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub struct Driver {
 impl Driver {
     /// A connection that was accepted just now.
     pub fn accepted(mut shared: Shared, model: Model, echo: bool) -> Self {
-        let admitted = shared.pool.admit() && shared.pool.admit();
+        let admitted = !shared.pool.is_full();
         let link = Link::accepted(&shared.split().2);
         Self {
             link,
@@ -414,9 +414,6 @@ impl Driver {
             self.ends[side].open = false;
         }
         self.model.on_over(self.given_up, &self.sockets, &self.link);
-        if self.admitted {
-            self.shared.pool.dismiss();
-        }
     }
 
     fn schedule(&mut self) {

@@ -20,7 +20,7 @@ use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::session::deadlines::Time;
 use ws_tcp_proxy::session::ended::Why;
 
-use crate::driver::{Driver, Shared};
+use crate::driver::{Driver, Shared, CONNECTIONS};
 use crate::frames::{self, Pattern};
 use crate::input::Input;
 use crate::model::{Model, Setup};
@@ -89,7 +89,7 @@ impl Script {
         let messages = Messages { text_lossy: lossy, encoding, ..Messages::default() };
         let shared = Shared {
             hot: Hot::new(limits.buffer_size),
-            pool: Pool::new(limits.max_memory),
+            pool: Pool::new(limits.max_memory, CONNECTIONS),
             keys: Keys::new(|bytes| bytes.fill(0x55)),
             limits,
             messages,

@@ -92,7 +92,7 @@ impl Proxy {
         }
         let shared = Shared {
             hot: Hot::new(limits.buffer_size),
-            pool: Pool::new(limits.max_memory),
+            pool: Pool::new(limits.max_memory, limits.max_connections),
             keys: Keys::new(sys::entropy),
             registry: poll.registry().try_clone()?,
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
@@ -225,7 +225,6 @@ impl Proxy {
         connection.finish(&mut self.shared);
         if connection.is_admitted() {
             self.admitted -= 1;
-            self.shared.pool.dismiss();
         }
         self.table.remove(key.slot);
         // A descriptor is free.
@@ -282,7 +281,7 @@ impl Proxy {
             // Who was waiting has gone, or the network had an error for it (accept(2)).
             Err(error) => return debug!("accept: {error}"),
         };
-        let admitted = self.admitted < self.max_connections && self.shared.pool.admit();
+        let admitted = self.admitted < self.max_connections && !self.shared.pool.is_full();
         let key = self.table.next_key();
         match Connection::accepted(transport, key, index, admitted, &mut self.shared) {
             Ok(connection) => {
@@ -295,12 +294,7 @@ impl Proxy {
                 // Its request may be there already.
                 self.visit(key, Connection::serve);
             }
-            Err(error) => {
-                if admitted {
-                    self.shared.pool.dismiss();
-                }
-                warn!("cannot watch a connection: {error}");
-            }
+            Err(error) => warn!("cannot watch a connection: {error}"),
         }
     }
 

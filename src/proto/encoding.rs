@@ -266,6 +266,15 @@ impl Pack {
         }
     }
 
+    /// How many bytes a byte may become.
+    pub fn growth(&self) -> usize {
+        match self {
+            Self::Binary | Self::Text(_) => 1,
+            Self::Base64 => 2,
+            Self::TextLossy(_) => REPLACEMENT.len(),
+        }
+    }
+
     /// Packs the output, all of which is one read. What is left may be empty.
     ///
     /// # Errors

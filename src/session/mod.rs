@@ -191,6 +191,11 @@ impl Session {
         self.pack.read_limit(size)
     }
 
+    /// How many bytes on the wire a byte of the other side may become, headers aside.
+    pub fn growth(&self) -> usize {
+        self.pack.growth()
+    }
+
     /// Whether a control frame is due.
     pub fn wants_control(&self) -> bool {
         match self.sending {

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn keeps_in_order_and_gives_the_storage_back() {
-        let mut pool = Pool::new(1 << 20);
+        let mut pool = Pool::new(1 << 20, 1);
         let mut pipe = Pipe::new();
         assert!(pipe.is_clear());
         pipe.keep(b"abc", &mut pool);

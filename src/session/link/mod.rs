@@ -142,11 +142,13 @@ impl Link {
             return opening.read_limit(ctx.limits).min(size);
         }
         let sink = self.sink_of(side);
-        let fits = match &self.legs[sink].codec {
-            Codec::WebSocket(session) => session.read_limit(size),
-            _ => size,
+        let (fits, growth) = match &self.legs[sink].codec {
+            Codec::WebSocket(session) => (session.read_limit(size), session.growth()),
+            _ => (size, 1),
         };
-        ctx.pool.may_read(self.pipes[sink].reach(fits)).max(1)
+        // All of it may have to be kept, in the form that goes to the sink.
+        let kept = ctx.pool.may_read(self.pipes[sink].reach(fits) * growth);
+        (kept / growth).max(1)
     }
 
     /// What waits for leg `side`, in two runs.

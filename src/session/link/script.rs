@@ -42,7 +42,7 @@ pub struct Script {
 
 impl Script {
     pub fn new(limits: Limits, messages: Messages) -> Self {
-        let (mut pool, mut keys) = (Pool::new(limits.max_memory), Keys::new(|_| ()));
+        let (mut pool, mut keys) = (Pool::new(limits.max_memory, 1), Keys::new(|_| ()));
         let context =
             Context { now: Time(0), limits: &limits, pool: &mut pool, keys: &mut keys, answers: 0 };
         Self {
