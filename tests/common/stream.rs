@@ -188,12 +188,18 @@ impl Stream {
     /// Bytes sent that the process at the other end has not read (TCP over loopback): what waits in
     /// our kernel buffer and in that of the other end.
     pub fn unread(&self) -> usize {
+        let (unsent, unread) = self.queued();
+        unsent + unread
+    }
+
+    /// What waits in our kernel buffer, and in that of the other end.
+    fn queued(&self) -> (usize, usize) {
         let here = self.0.local_addr().unwrap().port();
         let there = self.0.peer_addr().unwrap().port();
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let unsent = queues(&table, here, there).map_or(0, |(tx, _)| tx);
         let unread = queues(&table, there, here).map_or(0, |(_, rx)| rx);
-        unsent + unread
+        (unsent, unread)
     }
 }
 
