@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::proto::encoding::{Encoding, Encodings};
+use crate::proto::response::ClientRequest;
 
 /// Everything a [`crate::Proxy`] needs: where from, where to, and the limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,25 @@ pub struct Route {
 pub enum Local {
     /// A WebSocket server: `HOST:PORT`, `ws://`, `ws+unix:`, `fd:`, `systemd:`.
     WebSocket(Bind),
+    /// A listener for plain byte streams: `tcp://`, `unix:`.
+    Stream(Bind),
+}
+
+impl Local {
+    /// The socket, whatever is spoken on it.
+    pub fn bind(&self) -> &Bind {
+        match self {
+            Self::WebSocket(bind) | Self::Stream(bind) => bind,
+        }
+    }
+
+    /// The schemes of a TCP and of a unix socket for what is spoken on it.
+    pub fn schemes(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::WebSocket(_) => ("ws://", "ws+unix:"),
+            Self::Stream(_) => ("tcp://", "unix:"),
+        }
+    }
 }
 
 /// The socket that a [`Local`] listens on.
@@ -57,9 +77,43 @@ pub enum Remote {
     Tcp(HostPort),
     /// A unix stream socket.
     Unix(UnixName),
+    /// A WebSocket server.
+    WebSocket(WebSocketUrl),
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
+}
+
+impl Remote {
+    /// The address that is dialled, if it is one of TCP.
+    pub fn address(&self) -> Option<&HostPort> {
+        match self {
+            Self::Tcp(target) | Self::WebSocket(WebSocketUrl { target, .. }) => Some(target),
+            Self::Unix(_) | Self::Echo => None,
+        }
+    }
+}
+
+/// A WebSocket server and how it is asked (`ws://HOST[:PORT]/path?query`, RFC 6455 §3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketUrl {
+    /// What is dialled.
+    pub target: HostPort,
+    /// The value of the `Host` field: the authority as it was written.
+    pub host: String,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// The subprotocols that are offered.
+    pub subprotocols: Vec<String>,
+    /// Further header fields (`--header`).
+    pub fields: Vec<(String, String)>,
+}
+
+impl WebSocketUrl {
+    /// A request with that nonce.
+    pub fn request(&self, nonce: [u8; 16]) -> ClientRequest {
+        ClientRequest::new(&self.host, &self.path, &self.subprotocols, &self.fields, nonce)
+    }
 }
 
 /// A host and a port, the host still unresolved if it is a name.
@@ -219,10 +273,10 @@ impl fmt::Display for UnixName {
 /// As the user would write it, scheme included.
 impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::WebSocket(bind) = self;
-        match bind {
-            Bind::Tcp(address) => write!(f, "ws://{address}"),
-            Bind::Unix(name) => write!(f, "ws+unix:{name}"),
+        let (tcp, unix) = self.schemes();
+        match self.bind() {
+            Bind::Tcp(address) => write!(f, "{tcp}{address}"),
+            Bind::Unix(name) => write!(f, "{unix}{name}"),
             Bind::Fd(fd) => write!(f, "fd:{fd}"),
             Bind::Systemd(name) => write!(f, "systemd:{name}"),
         }
@@ -235,6 +289,10 @@ impl fmt::Display for Remote {
         match self {
             Self::Tcp(address) => write!(f, "tcp://{address}"),
             Self::Unix(name) => write!(f, "unix:{name}"),
+            // Without its query, which may hold secrets.
+            Self::WebSocket(url) => {
+                write!(f, "ws://{}{}", url.host, url.path.split('?').next().unwrap_or("/"))
+            }
             Self::Echo => f.write_str("echo"),
         }
     }

@@ -50,7 +50,8 @@
 //! | peer ends without Close | nothing to send; 1006 in the log | deliver, shut the write side |
 //! | protocol error | Close with its code, FIN, discard until EOF | deliver, shut the write side |
 //! | target resets, or a write fails | Close 1011 | drop |
-//! | target refuses, or is late | HTTP 502 or 504: we dial first and upgrade after | |
+//! | target refuses, or is late | HTTP 502 or 504: we dial first and upgrade after | FIN |
+//! | one of two streams ends | | deliver, shut the other's write side; it may go on |
 //! | the `Close` deadline | drop | drop |
 //!
 //! From the first sign of an end the `Close` deadline runs, counted anew whenever a byte is

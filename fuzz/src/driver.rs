@@ -1,4 +1,4 @@
-//! The loop's half of a connection: `net/connection.rs` with scripted sockets.
+//! The loop's half of a connection: `net/connection/` with scripted sockets.
 //!
 //! Follows the original function by function, so that what a [`Link`] is asked and told is what
 //! it is asked and told there; a change there is to be made here. Beyond that it counts: work
@@ -12,13 +12,14 @@ use ws_tcp_proxy::config::{Limits, Messages};
 use ws_tcp_proxy::policy::admit::{Refusal, Status};
 use ws_tcp_proxy::proto::close::CloseCode;
 use ws_tcp_proxy::proto::mask::Keys;
+use ws_tcp_proxy::proto::response::ClientRequest;
 use ws_tcp_proxy::session::deadlines::Time;
 use ws_tcp_proxy::session::ended::{By, Why};
-use ws_tcp_proxy::session::link::{Context, Due, Link, Step, ANSWERS_PER_READ};
+use ws_tcp_proxy::session::link::{Context, Due, Far, Link, Step, ANSWERS_PER_READ};
 use ws_tcp_proxy::session::MAX_CONTROL_FRAME;
 
 use crate::end::{send, End};
-use crate::model::Model;
+use crate::model::{Model, Shape};
 use crate::socket::Socket;
 
 const READS_PER_VISIT: u32 = 4;
@@ -73,7 +74,9 @@ pub struct Driver {
     /// The earliest entry in the loop's heap.
     scheduled: Time,
     admitted: bool,
-    echo: bool,
+    shape: Shape,
+    /// What a server is asked.
+    asked: Vec<u8>,
     /// Addresses that are left to try.
     addresses: u32,
     /// A deadline ended it.
@@ -84,10 +87,14 @@ pub struct Driver {
 
 impl Driver {
     /// A connection that was accepted just now.
-    pub fn accepted(mut shared: Shared, model: Model, echo: bool) -> Self {
+    pub fn accepted(mut shared: Shared, model: Model, shape: Shape) -> Self {
         let admitted = !shared.pool.is_full();
-        let link = Link::accepted(&shared.split().2);
-        Self {
+        let ctx = shared.split().2;
+        let link = match shape {
+            Shape::Server | Shape::Echo => Link::accepted(&ctx),
+            Shape::Client | Shape::Plain => Link::plain(&ctx),
+        };
+        let mut driver = Self {
             link,
             sockets: [Socket::new(), Socket::new()],
             shared,
@@ -96,11 +103,17 @@ impl Driver {
             unread: None,
             scheduled: Time::NEVER,
             admitted,
-            echo,
+            shape,
+            asked: Vec::new(),
             addresses: 2,
             given_up: false,
             next: Next::Again,
+        };
+        if driver.link.is_dialling() {
+            driver.shared.hot.fill(0);
+            driver.start_dial();
         }
+        driver
     }
 
     /// Whether it is finished, and its sockets are closed.
@@ -176,7 +189,7 @@ impl Driver {
         let (hot, _, mut ctx) = self.shared.split();
         self.link.close(By::Proxy, why, code, hot, &mut ctx);
         self.model.on_close();
-        self.unread = None;
+        self.abandon_dial();
         self.deliver(0);
         self.serve();
         self.schedule();
@@ -197,8 +210,8 @@ impl Driver {
         if edge.error {
             let (_, _, mut ctx) = self.shared.split();
             self.link.on_failure(side, &mut ctx);
-            if !self.link.is_dialling() {
-                self.unread = None;
+            if self.link.is_relaying() {
+                self.abandon_dial();
             }
         }
     }
@@ -242,6 +255,9 @@ impl Driver {
                     return self.serve();
                 }
                 Some(Due::NextAddress) => self.on_dial_timeout(),
+                Some(Due::NoAnswer) => {
+                    self.refuse(&Refusal::new(Status::GatewayTimeout, "no answer"));
+                }
                 Some(Due::Nothing) => self.deliver(0),
             }
         }
@@ -267,7 +283,7 @@ impl Driver {
         let limit = self.link.read_limit(side, hot.size(), &ctx);
         assert!(limit > 0 && limit <= hot.size(), "{limit} bytes to read");
         let end = &mut self.ends[side];
-        let sink = match end.read(&mut self.sockets[side], hot.fill(limit)) {
+        let step = match end.read(&mut self.sockets[side], hot.fill(limit)) {
             Ok(0) => {
                 end.readable = false;
                 Some(self.link.on_end(side, false, hot, &mut ctx))
@@ -286,8 +302,11 @@ impl Driver {
                 Some(self.link.on_end(side, true, hot, &mut ctx))
             }
         };
-        if let Some(sink) = sink {
-            self.deliver(sink);
+        if let Some(step) = step {
+            self.act(step);
+        }
+        if self.link.is_relaying() {
+            self.relay_unread();
         }
         for side in 0..2 {
             self.flush(side);
@@ -306,15 +325,29 @@ impl Driver {
             let step = self.link.on_bytes(side, hot, messages, &mut ctx);
             answers = ctx.answers;
             let used = before - self.shared.hot.input().len();
-            match step {
-                Step::Deliver(sink) => self.deliver(sink),
-                Step::Dial => return self.start_dial(),
-            }
+            self.act(step);
             if self.shared.hot.input().is_empty() {
                 return;
             }
             assert!(used > 0, "each step uses some of the input");
             self.flush(side);
+        }
+    }
+
+    fn act(&mut self, step: Step) {
+        match step {
+            Step::Deliver(sink) => self.deliver(sink),
+            Step::Dial => self.start_dial(),
+            Step::Open(bytes) => {
+                let asked = std::mem::take(&mut self.asked);
+                self.model.on_connected(&asked);
+                // What follows the answer is the server's first word.
+                self.model.on_read(1, self.shared.hot.input(), &self.link);
+                self.on_open(&bytes);
+            }
+            Step::Disagree(error) => {
+                self.refuse(&Refusal::new(Status::BadGateway, error.to_string()));
+            }
         }
     }
 
@@ -370,7 +403,8 @@ impl Driver {
             return self.refuse(&Refusal::new(Status::Unavailable, reason));
         }
         self.unread = Some(self.shared.hot.input().to_vec());
-        if self.echo {
+        self.shared.hot.drop_input();
+        if self.shape == Shape::Echo {
             self.open();
         }
     }
@@ -384,16 +418,43 @@ impl Driver {
     }
 
     fn open(&mut self) {
-        let Some(unread) = self.unread.take() else { return };
-        if !self.echo {
+        if self.unread.is_none() {
+            return;
+        }
+        if self.shape != Shape::Echo {
             let insists = self.ends[1].insists;
             self.ends[1] = End { insists, ..End::open() };
         }
-        self.ends[0].readable = true;
-        let (hot, messages, ctx) = self.shared.split();
-        self.link.on_connected(self.echo, messages, hot, &ctx);
-        self.model.on_connected(self.shared.hot.output());
-        self.deliver(0);
+        (self.ends[0].readable, self.ends[0].writable) = (true, true);
+        let far = match self.shape {
+            Shape::Echo => Far::Echo,
+            Shape::Server | Shape::Plain => Far::Raw,
+            Shape::Client => {
+                let nonce = self.shared.keys.nonce();
+                Far::WebSocket(ClientRequest::new("server.example.com", "/chat", &[], &[], nonce))
+            }
+        };
+        let (_, messages, mut ctx) = self.shared.split();
+        let (side, bytes) = self.link.on_connected(far, messages, &ctx);
+        if self.link.is_relaying() {
+            self.model.on_connected(&bytes);
+            self.on_open(&bytes);
+            self.relay_unread();
+        } else {
+            let (end, socket) = (&mut self.ends[side], &mut self.sockets[side]);
+            send(&mut self.link, end, socket, side, &bytes, &mut ctx);
+            self.asked = bytes;
+        }
+    }
+
+    fn on_open(&mut self, bytes: &[u8]) {
+        let (_, _, mut ctx) = self.shared.split();
+        let (end, socket) = (&mut self.ends[0], &mut self.sockets[0]);
+        send(&mut self.link, end, socket, 0, bytes, &mut ctx);
+    }
+
+    fn relay_unread(&mut self) {
+        let Some(unread) = self.unread.take() else { return };
         for part in unread.chunks(self.shared.hot.size()) {
             self.shared.hot.fill(part.len()).copy_from_slice(part);
             self.shared.hot.commit(part.len());
@@ -404,8 +465,14 @@ impl Driver {
     fn refuse(&mut self, refusal: &Refusal) {
         let (hot, _, mut ctx) = self.shared.split();
         self.link.refuse(refusal, hot, &mut ctx);
-        self.unread = None;
+        self.abandon_dial();
         self.deliver(0);
+    }
+
+    fn abandon_dial(&mut self) {
+        if self.unread.take().is_some() {
+            self.ends[1] = End::default();
+        }
     }
 
     /// What the loop does when a connection is over.
@@ -431,9 +498,9 @@ impl Driver {
         if self.is_over() {
             return;
         }
-        let unbounded = self.link.ended().is_some() || !self.link.is_relaying();
+        let bounded = self.link.ended().is_some() || !self.link.is_relaying();
         assert!(
-            !unbounded || self.scheduled < Time::NEVER,
+            !bounded || self.model.may_go_on(&self.link) || self.scheduled < Time::NEVER,
             "an end without a timer: {:?}",
             self.link
         );

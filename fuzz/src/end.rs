@@ -1,4 +1,4 @@
-//! One leg's latches, as in `net/connection.rs`.
+//! One leg's latches, as in `net/connection/`.
 
 use std::io::{self, ErrorKind};
 

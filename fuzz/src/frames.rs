@@ -4,6 +4,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::{FrameHeader, Opcode, MAX_HEADER};
+use ws_tcp_proxy::proto::handshake::accept_key;
 use ws_tcp_proxy::proto::mask::Mask;
 
 /// The request of RFC 6455 §1.2, for an encoding.
@@ -14,6 +15,14 @@ pub fn request(encoding: Encoding) -> Vec<u8> {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// The answer to what a client asks whose random bytes are all 0x55.
+pub fn answer() -> Vec<u8> {
+    let accept = accept_key(STANDARD.encode([0x55; 16]).as_bytes());
+    let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Accept: ";
+    [head, &accept[..], b"\r\n\r\n"].concat()
 }
 
 /// One frame, masked if there is a key.

@@ -21,10 +21,45 @@ use crate::socket::Socket;
 pub struct Setup {
     pub encoding: Encoding,
     pub lossy: bool,
-    pub echo: bool,
+    pub shape: Shape,
     pub max_message: u64,
     /// The `Send` deadline may drop a leg with bytes unread.
     pub drops_the_stuck: bool,
+    /// The `Idle` or `Lifetime` deadline may end what nobody else ends.
+    pub closes_in_time: bool,
+}
+
+/// Who speaks WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Leg 0; leg 1 is a stream of bytes.
+    Server,
+    /// Leg 0, to itself.
+    Echo,
+    /// Leg 1, which we ask for it; leg 0 is a stream of bytes.
+    Client,
+    /// Nobody.
+    Plain,
+}
+
+impl Shape {
+    /// The leg of the WebSocket peer, or of whoever stands for it.
+    pub fn peer(self) -> usize {
+        usize::from(self == Self::Client)
+    }
+
+    /// The leg of the byte stream.
+    pub fn stream(self) -> usize {
+        1 - self.peer()
+    }
+
+    /// What we are to the peer.
+    fn role(self) -> Role {
+        match self {
+            Self::Client => Role::Client,
+            _ => Role::Server,
+        }
+    }
 }
 
 /// Both directions.
@@ -32,6 +67,10 @@ pub struct Model {
     setup: Setup,
     inbound: Inbound,
     outbound: Outbound,
+    /// From leg 0 to leg 1 where nobody speaks WebSocket.
+    there: Way,
+    /// And from leg 1 to leg 0.
+    back: Way,
     /// The peer's messages and Pings, as frames.
     peer: Ear,
     connected: bool,
@@ -44,11 +83,20 @@ impl Model {
         Self {
             setup,
             inbound: Inbound::new(setup),
-            outbound: Outbound::new(),
-            peer: Ear::until_close(Role::Server, setup.max_message),
+            outbound: Outbound::new(setup.shape.role().peer()),
+            peer: Ear::until_close(setup.shape.role(), setup.max_message),
+            there: Way::default(),
+            back: Way::default(),
             connected: false,
             closed_by_us: false,
         }
+    }
+
+    /// Whether it may last as long as it likes, although one of its streams has ended.
+    pub fn may_go_on(&self, link: &Link) -> bool {
+        let ended_well = link.ended().is_some_and(|ended| ended.why == Why::Eof);
+        let left_alone = !self.closed_by_us && !self.setup.closes_in_time;
+        self.setup.shape == Shape::Plain && ended_well && left_alone
     }
 
     // What happens.
@@ -64,14 +112,24 @@ impl Model {
         if !self.connected {
             return; // refused: what comes is dropped
         }
-        if side == 0 {
+        if self.setup.shape == Shape::Plain {
+            let owed = self.may_go_on(link) || link.ended().is_none();
+            let way = match side {
+                0 => &mut self.there,
+                _ => &mut self.back,
+            };
+            way.said.extend_from_slice(bytes);
+            if owed {
+                way.owed = way.said.len();
+            }
+        } else if side == self.setup.shape.peer() {
             self.peer.hear(bytes);
             self.inbound.read(bytes);
         } else {
             self.outbound.said.extend_from_slice(bytes);
             // What a target that has failed had said before still counts, unless another reason to
             // close is there.
-            let failed = Some((By::Target, Why::Reset));
+            let failed = Some((By::side(side), Why::Reset));
             let cause = link.ended().map(|ended| (ended.by, ended.why));
             if cause.is_none() || cause == failed && !self.inbound.over && !self.closed_by_us {
                 self.outbound.owed = self.outbound.said.len();
@@ -86,11 +144,16 @@ impl Model {
 
     /// Leg `side` sends its FIN.
     pub fn on_shut(&mut self, side: usize, socket: &Socket, link: &Link) {
-        if side == 1 {
+        if self.setup.shape == Shape::Plain {
+            let way = [&self.back, &self.there][side];
+            assert!(socket.taken.len() >= way.owed, "FIN before the last byte");
+        } else if side == self.setup.shape.stream() && (self.connected || side == 1) {
             assert_eq!(socket.taken.len(), self.inbound.expected.len(), "FIN before the last byte");
         } else if self.connected {
             self.outbound.listen(socket);
             assert!(self.outbound.close_heard, "FIN without a Close: {link:?}");
+        } else if self.setup.shape == Shape::Client {
+            assert!(socket.taken.is_empty(), "an answer without a question");
         } else {
             assert!(socket.taken.starts_with(b"HTTP/1.1 "), "FIN without an answer");
         }
@@ -109,8 +172,9 @@ impl Model {
         if given_up || self.setup.drops_the_stuck || !self.connected {
             return;
         }
-        let target = &sockets[1];
-        let delivered = target.shut || target.is_broken() || self.setup.echo;
+        let target = &sockets[self.setup.shape.stream()];
+        let echo = self.setup.shape == Shape::Echo;
+        let delivered = target.shut || target.is_broken() || echo;
         assert!(delivered, "a good end without the target's FIN: {link:?}");
     }
 
@@ -121,9 +185,14 @@ impl Model {
         if !self.connected {
             return;
         }
-        self.inbound.check(&sockets[1]);
-        self.outbound.listen(&sockets[0]);
-        if self.setup.echo {
+        let shape = self.setup.shape;
+        if shape == Shape::Plain {
+            self.there.check(&sockets[1]);
+            return self.back.check(&sockets[0]);
+        }
+        self.inbound.check(&sockets[shape.stream()]);
+        self.outbound.listen(&sockets[shape.peer()]);
+        if shape == Shape::Echo {
             assert_begins(&self.peer.said, &self.outbound.ear.said);
         } else {
             self.outbound.unpack(self.setup.encoding);
@@ -142,12 +211,24 @@ impl Model {
         if !self.connected {
             return;
         }
-        if !self.setup.echo && link.waiting(1).0.is_empty() && !link.is_done(1) {
-            let lost = sockets[1].is_broken();
-            assert!(lost || sockets[1].taken.len() == self.inbound.expected.len(), "inbound loss");
+        let shape = self.setup.shape;
+        if shape == Shape::Plain {
+            let lost = sockets.iter().any(Socket::is_broken);
+            for (way, sink) in [(&self.back, 0), (&self.there, 1)] {
+                let waiting = !link.waiting(sink).0.is_empty() || link.is_done(sink);
+                let all = sockets[sink].taken.len() >= way.owed;
+                assert!(lost || waiting || all, "loss on the way to leg {sink}");
+            }
+            return;
         }
-        let open = link.ended().is_none() && !sockets[0].is_broken();
-        if !open || !link.waiting(0).0.is_empty() {
+        let (peer, stream) = (&sockets[shape.peer()], &sockets[shape.stream()]);
+        let clear = |side: usize| link.waiting(side).0.is_empty();
+        if shape != Shape::Echo && clear(shape.stream()) && !link.is_done(shape.stream()) {
+            let all = stream.taken.len() == self.inbound.expected.len();
+            assert!(all || stream.is_broken(), "inbound loss");
+        }
+        let open = link.ended().is_none() && !peer.is_broken();
+        if !open || !clear(shape.peer()) {
             return;
         }
         self.check_all_heard(self.outbound.said.len());
@@ -157,13 +238,13 @@ impl Model {
     /// The peer has heard our Close: no byte that was read before that was due is missing.
     fn check_close(&self, link: &Link) {
         let why = link.ended().map(|ended| ended.why);
-        if !self.setup.echo || why == Some(Why::Close) {
+        if self.setup.shape != Shape::Echo || why == Some(Why::Close) {
             self.check_all_heard(self.outbound.owed);
         }
     }
 
     fn check_all_heard(&self, owed: usize) {
-        if self.setup.echo {
+        if self.setup.shape == Shape::Echo {
             assert_eq!(messages(&self.peer.said), messages(&self.outbound.ear.said));
         } else {
             let mut owed = carried(self.setup, &self.outbound.said[..owed]);
@@ -191,6 +272,24 @@ impl Model {
     }
 }
 
+/// One way of a connection of two byte streams.
+#[derive(Debug, Default)]
+struct Way {
+    said: Vec<u8>,
+    /// Bytes of it that nothing but a failure may keep from being delivered.
+    owed: usize,
+    /// How much of it has been compared.
+    compared: usize,
+}
+
+impl Way {
+    fn check(&mut self, sink: &Socket) {
+        let new = &sink.taken[self.compared..];
+        assert!(self.said[self.compared..].starts_with(new), "one hears what nobody said");
+        self.compared = sink.taken.len();
+    }
+}
+
 /// Peer to target: a session that is fed the same bytes and nothing else.
 struct Inbound {
     session: Session,
@@ -206,10 +305,10 @@ struct Inbound {
 
 impl Inbound {
     fn new(setup: Setup) -> Self {
-        let Setup { encoding, lossy: text_lossy, max_message, .. } = setup;
+        let Setup { encoding, lossy: text_lossy, max_message, shape, .. } = setup;
         let options = Options { encoding, text_lossy, framing: Framing::Raw, max_message };
         Self {
-            session: Session::new(Role::Server, options),
+            session: Session::new(shape.role(), options),
             hot: Hot::new(1 << 16),
             keys: Keys::new(|bytes| bytes.fill(0x55)),
             over: false,
@@ -259,12 +358,13 @@ struct Outbound {
 }
 
 impl Outbound {
-    fn new() -> Self {
+    /// For the peer in `role`.
+    fn new(role: Role) -> Self {
         Self {
             response: Vec::new(),
             said: Vec::new(),
             owed: 0,
-            ear: Ear::until_close(Role::Client, 0),
+            ear: Ear::until_close(role, 0),
             heard: 0,
             payload: Vec::new(),
             unpacked: 0,

@@ -1,7 +1,7 @@
 //! A script for a connection: what both ends do, and when.
 //!
 //! ```text
-//! input = setup (5 bytes), then operations: 1 byte each, and their arguments
+//! input = setup (5 bytes; bits 0x0c of the third say who speaks WebSocket), then operations: 1 byte each, and their arguments
 //! ```
 //!
 //! The low bits of an operation say what happens, the high bit that the loop has not looked yet
@@ -23,7 +23,7 @@ use ws_tcp_proxy::session::ended::Why;
 use crate::driver::{Driver, Shared, CONNECTIONS};
 use crate::frames::{self, Pattern};
 use crate::input::Input;
-use crate::model::{Model, Setup};
+use crate::model::{Model, Setup, Shape};
 use crate::socket::Finish;
 
 /// Operations that one script may have; more would only be slow.
@@ -31,8 +31,6 @@ const MOST: usize = 128;
 
 /// Timers that may fire between the last operation and the end.
 const MOST_TIMERS: usize = 64;
-
-const PEER: usize = 0;
 
 /// Plays the script that `data` is.
 pub fn play(data: &[u8]) {
@@ -50,6 +48,7 @@ pub fn play(data: &[u8]) {
 struct Script {
     driver: Driver,
     encoding: Encoding,
+    shape: Shape,
     /// Behind the script both ends answer what asks for an answer.
     polite: bool,
     /// Behind the script both ends take what comes.
@@ -66,7 +65,13 @@ impl Script {
     fn new(input: &mut Input) -> Self {
         let [bits, timers, sizes] = [input.byte(), input.byte(), input.byte()];
         let encoding = Encoding::ALL[usize::from(bits & 3) % 3];
-        let (lossy, echo) = (bits & 0x04 != 0, bits & 0x08 != 0);
+        let lossy = bits & 0x04 != 0;
+        let shape = match (bits & 0x08 != 0, sizes & 0x0c) {
+            (true, _) => Shape::Echo,
+            (false, 0x04) => Shape::Client,
+            (false, 0x08) => Shape::Plain,
+            (false, _) => Shape::Server,
+        };
         let secs = |on: bool, secs| on.then(|| Duration::from_secs(secs));
         let limits = Limits {
             ping_interval: secs(timers & 1 != 0, 30),
@@ -82,9 +87,10 @@ impl Script {
         let setup = Setup {
             encoding,
             lossy,
-            echo,
+            shape,
             max_message: limits.max_message,
             drops_the_stuck: limits.send_timeout.is_some(),
+            closes_in_time: limits.idle_timeout.is_some() || limits.max_lifetime.is_some(),
         };
         let messages = Messages { text_lossy: lossy, encoding, ..Messages::default() };
         let shared = Shared {
@@ -95,26 +101,34 @@ impl Script {
             messages,
             now: Time(1_000_000),
         };
-        let mut driver = Driver::accepted(shared, Model::new(setup), echo);
-        if bits & 0x10 == 0 {
-            driver.sockets[PEER].send(&frames::request(encoding));
+        let mut driver = Driver::accepted(shared, Model::new(setup), shape);
+        let asks = matches!(shape, Shape::Server | Shape::Echo);
+        if bits & 0x10 == 0 && asks {
+            driver.sockets[0].send(&frames::request(encoding));
         }
         if bits & 0x10 == 0 && bits & 0x20 == 0 {
             driver.turn_until_quiet();
             driver.on_dialled(true);
         }
+        if bits & 0x10 == 0 && shape == Shape::Client {
+            driver.sockets[1].send(&frames::answer());
+        }
         let (peer, target) = (Pattern::default(), Pattern::default());
         let (polite, takes) = (bits & 0x40 == 0, bits & 0x80 == 0);
         let traced = std::env::var_os("FUZZ_TRACE").is_some();
         let key = 0x1234_5678;
-        Self { driver, encoding, polite, takes, peer, target, key, squeeze: None, traced }
+        Self { driver, encoding, shape, polite, takes, peer, target, key, squeeze: None, traced }
     }
 
     /// One operation.
     fn step(&mut self, input: &mut Input) {
         let operation = input.byte();
         self.trace(&format!("operation {operation:#04x} {:02x?}", input.peek(12)));
-        let [peer, target] = &mut self.driver.sockets;
+        let [near, far] = &mut self.driver.sockets;
+        let (peer, target) = match self.shape {
+            Shape::Client => (far, near),
+            _ => (near, far),
+        };
         let end = match operation & 0x40 == 0 {
             true => &mut *peer,
             false => &mut *target,
@@ -145,6 +159,7 @@ impl Script {
             25 => self.driver.on_dialled(true),
             26 => self.driver.on_dialled(false),
             27 => self.squeeze(input.len()),
+            28 if self.shape == Shape::Client => peer.send(&frames::answer()),
             28 => peer.send(&frames::request(self.encoding)),
             _ => {}
         }
@@ -182,35 +197,44 @@ impl Script {
         };
         let fragments = usize::from(shape >> 2 & 7);
         let wire = frames::message(kind, &payload, fragments, ping, key);
-        self.driver.sockets[PEER].send(&wire);
+        self.peer_sends(&wire);
     }
 
     /// A frame that may break one.
     fn frame(&mut self, input: &mut Input) {
         let first = input.byte();
         let payload = input.bytes();
-        let key = (first & 0x70 != 0x70).then_some(()).and_then(|()| self.key());
+        let key = match first & 0x70 {
+            0x70 if self.shape == Shape::Client => Some([0x37, 0xfa, 0x21, 0x3d]),
+            0x70 => None,
+            _ => self.key(),
+        };
         let opcode = Opcode::from_bits(first & 0x0f).unwrap_or(Opcode::Binary);
         let mut wire = frames::frame(true, opcode, payload, key);
         wire[0] = first;
-        self.driver.sockets[PEER].send(&wire);
+        self.peer_sends(&wire);
     }
 
     fn control(&mut self, opcode: Opcode, input: &mut Input) {
         let payload = input.bytes();
         let wire = frames::frame(true, opcode, &payload[..payload.len().min(125)], self.key());
-        self.driver.sockets[PEER].send(&wire);
+        self.peer_sends(&wire);
     }
 
     fn close_with_code(&mut self, input: &mut Input) {
         let code = input.pick(&[1000u16, 1001, 1011, 3000, 4999, 999, 1005, 1006, 5000]);
         let wire = frames::frame(true, Opcode::Close, &code.to_be_bytes(), self.key());
-        self.driver.sockets[PEER].send(&wire);
+        self.peer_sends(&wire);
     }
 
+    fn peer_sends(&mut self, wire: &[u8]) {
+        self.driver.sockets[self.shape.peer()].send(wire);
+    }
+
+    /// A server's frames are not masked.
     fn key(&mut self) -> Option<[u8; 4]> {
         self.key = self.key.rotate_left(5).wrapping_mul(0x9e37_79b1);
-        Some(self.key.to_be_bytes())
+        (self.shape != Shape::Client).then_some(self.key.to_be_bytes())
     }
 
     // What happens around them.
@@ -244,7 +268,7 @@ impl Script {
         if !self.driver.is_over() {
             self.driver.turn_until_quiet();
         }
-        if self.driver.link.ended().is_none() {
+        if self.driver.link.ended().is_none() || self.shape == Shape::Plain {
             self.driver.close(Why::Shutdown, CloseCode::GOING_AWAY);
         }
         for side in 0..2 {

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Flaw;
-use crate::config::{Bind, Host, HostPort, Local, Remote, UnixName};
+use crate::config::{Bind, Host, HostPort, Local, Remote, UnixName, WebSocketUrl};
 
 /// `sun_path` has 108 bytes, one of which ends a path or begins an abstract name (unix(7)).
 const MAX_UNIX_NAME: usize = 107;
@@ -17,16 +17,19 @@ const MAX_LABEL: usize = 63;
 /// What a scheme makes of the text behind it.
 type Scheme<T> = (&'static str, fn(&str) -> Result<T, Flaw>);
 
-const LOCAL: [Scheme<Bind>; 4] = [
-    ("ws://", |rest| Ok(Bind::Tcp(authority(rest, Side::Local)?))),
-    ("ws+unix:", |rest| Ok(Bind::Unix(unix_name(rest, Side::Local)?))),
-    ("fd:", |rest| Ok(Bind::Fd(descriptor(rest)?))),
-    ("systemd:", |rest| Ok(Bind::Systemd(fd_name(rest)?))),
+const LOCAL: [Scheme<Local>; 6] = [
+    ("ws://", |rest| Ok(Local::WebSocket(Bind::Tcp(authority(rest, Side::Local)?)))),
+    ("ws+unix:", |rest| Ok(Local::WebSocket(Bind::Unix(unix_name(rest, Side::Local)?)))),
+    ("fd:", |rest| Ok(Local::WebSocket(Bind::Fd(descriptor(rest)?)))),
+    ("systemd:", |rest| Ok(Local::WebSocket(Bind::Systemd(fd_name(rest)?)))),
+    ("tcp://", |rest| Ok(Local::Stream(Bind::Tcp(authority(rest, Side::Local)?)))),
+    ("unix:", |rest| Ok(Local::Stream(Bind::Unix(unix_name(rest, Side::Local)?)))),
 ];
 
-const REMOTE: [Scheme<Remote>; 2] = [
+const REMOTE: [Scheme<Remote>; 3] = [
     ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
     ("unix:", |rest| Ok(Remote::Unix(unix_name(rest, Side::Remote)?))),
+    ("ws://", |rest| Ok(Remote::WebSocket(websocket_url(rest)?))),
 ];
 
 /// What the two ends do not have in common.
@@ -55,8 +58,7 @@ impl Side {
 
 /// The value of `--local`.
 pub(super) fn local(text: &str) -> Result<Local, Flaw> {
-    let bare = |text: &str| Ok(Bind::Tcp(host_port(text, Side::Local)?));
-    read(text, &LOCAL, bare).map(Local::WebSocket)
+    read(text, &LOCAL, |text| Ok(Local::WebSocket(Bind::Tcp(host_port(text, Side::Local)?))))
 }
 
 /// The value of `--remote`.
@@ -150,6 +152,34 @@ fn foreign_scheme(text: &str) -> Option<(&str, &str)> {
 /// What stands behind `//`. The `/` that ends a copied URL is no path.
 fn authority(text: &str, side: Side) -> Result<HostPort, Flaw> {
     host_port(text.strip_suffix('/').unwrap_or(text), side)
+}
+
+/// `HOST[:PORT][/path][?query]` (RFC 6455 §3); the port is 80 if there is none.
+fn websocket_url(text: &str) -> Result<WebSocketUrl, Flaw> {
+    let (authority, path) = match text.find(['/', '?', '#']) {
+        Some(at) => text.split_at(at),
+        None => (text, "/"),
+    };
+    if path.contains('#') {
+        return Err(Flaw::new("has a fragment (#), which a WebSocket URL must not have"));
+    }
+    // What goes into the request line must not end it (RFC 3986 §2).
+    if let Some(bad) = path.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(Flaw::new(format!("has {bad:?} in its path; write it percent-encoded")));
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let target = match has_port {
+        true => host_port(authority, Side::Remote)?,
+        false => host_port(&format!("{authority}:80"), Side::Remote)?,
+    };
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(WebSocketUrl {
+        target,
+        host: authority.to_owned(),
+        path: format!("{slash}{path}"),
+        subprotocols: Vec::new(),
+        fields: Vec::new(),
+    })
 }
 
 /// `HOST:PORT` or `[IPV6]:PORT`.
@@ -463,9 +493,9 @@ mod tests {
             ("ws:127.0.0.1:80", "is spelled ws://", "ws://127.0.0.1:80"),
             ("ws:", "is spelled ws://", ""),
             ("wss://0.0.0.0:443", "\"wss\" is not one of the schemes ws://, ws+unix:, fd:", ""),
-            ("tcp://0.0.0.0:80", "\"tcp\" is not one of the schemes", ""),
             ("connect://a:80", "\"connect\" is not one of the schemes", ""),
-            ("unix:/run/a.sock", "\"unix\" is neither one of the schemes", ""),
+            ("udp://0.0.0.0:80", "\"udp\" is not one of the schemes", ""),
+            ("tcp://0.0.0.0", "has no port", "0.0.0.0:8080"),
             ("fd:", "number of an open descriptor", "fd:3"),
             ("fd:-1", "number of an open descriptor", "fd:3"),
             ("fd:3x", "number of an open descriptor", "fd:3"),
@@ -477,6 +507,22 @@ mod tests {
             ("ws+unix:run/a", "is neither an absolute path", "ws+unix:/run/app.sock"),
         ] {
             assert_flaw(text, local, problem, example);
+        }
+    }
+
+    #[test]
+    fn reads_the_url_of_a_websocket() {
+        for (text, target, host, path) in [
+            ("ws://h", "h:80", "h", "/"),
+            ("ws://h:8080/", "h:8080", "h:8080", "/"),
+            ("WS://h/a/b?c=d&e", "h:80", "h", "/a/b?c=d&e"),
+            ("ws://h?q", "h:80", "h", "/?q"),
+            ("ws://[::1]/x", "[::1]:80", "[::1]", "/x"),
+            ("ws://[::1]:9/x", "[::1]:9", "[::1]:9", "/x"),
+        ] {
+            let Ok(Remote::WebSocket(url)) = remote(text) else { panic!("{text}") };
+            let got = (url.target.to_string(), url.host.as_str(), url.path.as_str());
+            assert_eq!(got, (target.to_string(), host, path), "{text}");
         }
     }
 
@@ -503,9 +549,17 @@ mod tests {
             ("127.1:22", "is not an IPv4 address", ""),
             ("2130706433:22", "is not an IPv4 address", ""),
             ("0x7f000001:22", "is not an IPv4 address", ""),
-            ("ws://host/chat", "\"ws\" is not one of the schemes tcp://, unix:", ""),
+            ("ws://", "has no host", "127.0.0.1:80"),
+            ("ws:///chat", "has no host", "127.0.0.1:80"),
+            ("ws://host:0/", "port 0", "host:5000"),
+            ("ws://host:99999/", "over 65535", "host:5000"),
+            ("ws://host/a#b", "fragment", ""),
+            ("ws://host/a\u{e9}", "percent-encoded", ""),
+            ("ws://host/a b", "percent-encoded", ""),
+            ("ws://user@host/", "user name", ""),
+            ("wss://host/", "\"wss\" is not one of the schemes tcp://, unix:, ws://", ""),
             ("tls://host:443", "\"tls\" is not one of the schemes", ""),
-            ("json:", "\"json\" is neither one of the schemes tcp://, unix: nor a host", ""),
+            ("json:", "\"json\" is neither one of the schemes tcp://, unix:, ws:// nor a host", ""),
             ("connect:", "\"connect\" is neither", ""),
             ("token:/etc/tokens", "\"token\" is neither", ""),
             ("host:http", "\"host\" is neither", ""),

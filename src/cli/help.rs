@@ -110,12 +110,15 @@ Endpoints and routes
       ws+unix:@name         the same in the abstract namespace
       fd:N                  a listening socket inherited as descriptor N
       systemd:NAME          one handed over by socket activation
+      tcp://HOST:PORT       plain byte streams, no WebSocket
+      unix:/path            the same on a unix socket; unix:@name too
 
   -r, --remote ENDPOINT     where they go; required
       HOST:PORT             TCP; tcp://HOST:PORT is the same. Every address of
                             a name is tried
       unix:/path            unix stream socket
       unix:@name            the same in the abstract namespace
+      ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
 
 An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
 kernel chooses, and a line on stdout tells the port.
@@ -151,7 +154,10 @@ Messages: how bytes of the target become WebSocket payloads and back
       --text-lossy          under text, send U+FFFD for what is not UTF-8
       --subprotocol NAME    one that we speak; repeat it for several. '*' is
                             whichever the client offers first. By default
-                            binary and base64, where they are allowed
+                            binary and base64, where they are allowed. A
+                            ws:// remote is offered what is listed
+      --header 'NAME: VALUE'  a field of the request to a ws:// remote; repeat
+                            it for several
 
 A client that offers none of the subprotocols is served without one.
 

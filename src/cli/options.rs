@@ -57,6 +57,7 @@ const OPTIONS: &[Opt] = &[
     value("allow-encoding", "binary,text,base64", |c, a| c.routes.messages().allow(&a.value)),
     switch("text-lossy", |c| c.routes.messages().text_lossy = true),
     value("subprotocol", "binary", |c, a| c.routes.messages().add_subprotocol(&a.value)),
+    value("header", "Name: value", |c, a| c.routes.messages().add_field(&a.value)),
     limit("max-connections", "1000", |l, v| {
         count(v, 1..=MAX_CONNECTIONS).map(|n| l.max_connections = n)
     }),
@@ -153,6 +154,7 @@ pub(super) struct MessageOptions {
     allowed: Vec<Encoding>,
     text_lossy: bool,
     subprotocols: Vec<String>,
+    fields: Vec<(String, String)>,
 }
 
 /// The routes so far, in the order of the command line.
@@ -316,15 +318,29 @@ impl Draft {
             ));
         }
         let Some(remote) = first else { return Err(no_remote(self.local)) };
+        let Named { mut endpoint, argument } = remote;
         let local = self.local.map_or_else(default_local, |local| local.endpoint);
-        if bites_its_tail(&local, &remote.endpoint) {
+        let fields = first_filled(&self.messages.fields, &shared.fields);
+        if let Remote::WebSocket(url) = &mut endpoint {
+            url.fields = fields.to_vec();
+            url.subprotocols =
+                first_filled(&self.messages.subprotocols, &shared.subprotocols).to_vec();
+            url.subprotocols.retain(|name| name != "*"); // which is for those who are offered some
+        } else if let Some((name, _)) = self.messages.fields.first() {
             return Err(UsageError::new(
-                &remote.argument,
+                Argument { option: "--header".into(), value: name.clone() },
+                format!("is for the request to a ws:// remote, and {argument} is none"),
+                "write it like --remote ws://127.0.0.1:8080/",
+            ));
+        }
+        if bites_its_tail(&local, &endpoint) {
+            return Err(UsageError::new(
+                &argument,
                 "is where the route itself listens",
                 "give one of them another port, like --remote 127.0.0.1:5000",
             ));
         }
-        Ok(Route { local, remote: remote.endpoint, messages: self.messages.over(shared) })
+        Ok(Route { local, remote: endpoint, messages: self.messages.over(shared) })
     }
 }
 
@@ -350,9 +366,9 @@ fn default_local() -> Local {
 fn reject_listening_twice(drafts: &[Draft]) -> Result<(), UsageError> {
     let locals: Vec<_> = drafts.iter().filter_map(|draft| draft.local.as_ref()).collect();
     for (i, local) in locals.iter().enumerate() {
-        let Local::WebSocket(bind) = &local.endpoint;
+        let bind = local.endpoint.bind();
         let any_port = matches!(bind, Bind::Tcp(address) if address.port == 0);
-        if !any_port && locals[..i].iter().any(|earlier| earlier.endpoint == local.endpoint) {
+        if !any_port && locals[..i].iter().any(|earlier| earlier.endpoint.bind() == bind) {
             let remedy = "give each route its own, like --local 127.0.0.1:8081";
             return Err(UsageError::new(&local.argument, "is there twice", remedy));
         }
@@ -362,9 +378,8 @@ fn reject_listening_twice(drafts: &[Draft]) -> Result<(), UsageError> {
 
 /// Whether a connection of the route would come in again as its own target.
 fn bites_its_tail(local: &Local, remote: &Remote) -> bool {
-    let Local::WebSocket(bind) = local;
-    match (bind, remote) {
-        (Bind::Tcp(from), Remote::Tcp(to)) => from == to,
+    match (local.bind(), remote) {
+        (Bind::Tcp(from), to) => Some(from) == to.address(),
         (Bind::Unix(from), Remote::Unix(to)) => from == to,
         _ => false,
     }
@@ -391,12 +406,34 @@ impl MessageOptions {
         Ok(())
     }
 
+    /// `Name: value`, for the request to a `ws://` remote.
+    fn add_field(&mut self, text: &str) -> Result<(), Flaw> {
+        let split = text.split_once(':').map(|(name, value)| (name, value.trim()));
+        let Some((name, value)) =
+            split.filter(|(name, _)| !name.is_empty() && name.bytes().all(is_token))
+        else {
+            return Err(Flaw::new("is not a header field, NAME: VALUE"));
+        };
+        if value.chars().any(char::is_control) {
+            return Err(Flaw::new("has a control character in its value"));
+        }
+        let lower = name.to_ascii_lowercase();
+        if ["host", "upgrade", "connection"].contains(&lower.as_str())
+            || lower.starts_with("sec-websocket-")
+        {
+            return Err(Flaw::new(format!("sets {name}, which the handshake sets itself")));
+        }
+        self.fields.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
     /// What was said later of the same route.
     fn extend(&mut self, later: Self) {
         self.encoding = later.encoding.or(self.encoding);
         self.text_lossy |= later.text_lossy;
         self.allowed.extend(later.allowed);
         self.subprotocols.extend(later.subprotocols);
+        self.fields.extend(later.fields);
     }
 
     /// With `shared` where this route was told nothing of its own, and the defaults below that.

@@ -111,6 +111,10 @@ pub enum DialError {
     Exhausted(String),
     /// What connect(2) said.
     Failed(String),
+    /// It did not agree to speak WebSocket.
+    Disagreed(String),
+    /// It did not answer the WebSocket request in time.
+    Unanswered,
 }
 
 impl From<io::Error> for DialError {
@@ -128,9 +132,14 @@ impl From<io::Error> for DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unanswered => {
+                f.write_str("no answer to the WebSocket request within --handshake-timeout")
+            }
             Self::TimedOut => f.write_str("no answer within --connect-timeout"),
             Self::UnknownName(error) => write!(f, "name lookup failed: {error}"),
-            Self::Exhausted(error) | Self::Failed(error) => f.write_str(error),
+            Self::Exhausted(error) | Self::Failed(error) | Self::Disagreed(error) => {
+                f.write_str(error)
+            }
         }
     }
 }
@@ -151,6 +160,14 @@ impl From<&DialError> for Refusal {
             DialError::Exhausted(_) => {
                 Self::new(Status::Unavailable, "the proxy is out of descriptors; try again later")
             }
+            DialError::Unanswered => Self::new(
+                Status::GatewayTimeout,
+                "the target did not answer the WebSocket request in time",
+            ),
+            DialError::Disagreed(_) => Self::new(
+                Status::BadGateway,
+                "the target did not agree to a WebSocket; see the log",
+            ),
             DialError::Failed(_) => {
                 Self::new(Status::BadGateway, "the target cannot be reached; is it running?")
             }

@@ -24,7 +24,7 @@ use super::table::{Key, Table};
 use super::timers::Timers;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Config, Host, HostPort, Remote, Route};
+use crate::config::{Config, Host, HostPort, Route};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
@@ -283,7 +283,8 @@ impl Proxy {
         };
         let admitted = self.admitted < self.max_connections && !self.shared.pool.is_full();
         let key = self.table.next_key();
-        match Connection::accepted(transport, key, index, admitted, &mut self.shared) {
+        let local = &self.routes[index].local;
+        match Connection::accepted(transport, key, (index, local), admitted, &mut self.shared) {
             Ok(connection) => {
                 match peer {
                     Some(peer) => debug!("{} accepted peer={peer}", Name(key)),
@@ -291,8 +292,7 @@ impl Proxy {
                 }
                 self.admitted += usize::from(admitted);
                 self.table.insert(connection);
-                // Its request may be there already.
-                self.visit(key, Connection::serve);
+                self.visit(key, Connection::begin);
             }
             Err(error) => warn!("cannot watch a connection: {error}"),
         }
@@ -364,7 +364,7 @@ impl Proxy {
     /// Says at the start which names have no address.
     fn check_names(&mut self) {
         for route in &self.routes {
-            if let Remote::Tcp(HostPort { host: Host::Name(name), port }) = &route.remote {
+            if let Some(HostPort { host: Host::Name(name), port }) = route.remote.address() {
                 if let Err(error) = self.shared.resolver.ask(name, *port, None) {
                     warn!("cannot look up {name}: {error}");
                 }

@@ -39,12 +39,12 @@ impl Listener {
     /// # Errors
     /// With the address and what to do about it.
     pub fn open(local: &Local, limits: &Limits) -> io::Result<Self> {
-        let Local::WebSocket(bind) = local;
-        let opened = match bind {
-            Bind::Tcp(address) => Self::bind_tcp(address, limits),
-            Bind::Unix(name) => Self::bind_unix(name, limits),
-            Bind::Fd(fd) => Self::take(*fd, limits),
-            Bind::Systemd(name) => systemd_fd(name).and_then(|fd| Self::take(fd, limits)),
+        let schemes = local.schemes();
+        let opened = match local.bind() {
+            Bind::Tcp(address) => Self::bind_tcp(address, schemes.0, limits),
+            Bind::Unix(name) => Self::bind_unix(name, schemes.1, limits),
+            Bind::Fd(fd) => Self::take(*fd, schemes, limits),
+            Bind::Systemd(name) => systemd_fd(name).and_then(|fd| Self::take(fd, schemes, limits)),
         };
         opened.map_err(|error| {
             let text = format!("cannot listen on {local}: {}", explain(&error));
@@ -56,7 +56,7 @@ impl Listener {
         Self { socket, path, shown, ready: true }
     }
 
-    fn bind_tcp(address: &HostPort, limits: &Limits) -> io::Result<Self> {
+    fn bind_tcp(address: &HostPort, scheme: &str, limits: &Limits) -> io::Result<Self> {
         let address = match &address.host {
             Host::Ip(ip) => SocketAddr::new(*ip, address.port),
             Host::Name(name) => (name.as_str(), address.port)
@@ -65,11 +65,11 @@ impl Listener {
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "name has no address"))?,
         };
         let listener = sys::listen_tcp(address, limits)?;
-        let shown = format!("ws://{}", listener.local_addr()?);
+        let shown = format!("{scheme}{}", listener.local_addr()?);
         Ok(Self::new(Socket::Tcp(listener), None, shown))
     }
 
-    fn bind_unix(name: &UnixName, limits: &Limits) -> io::Result<Self> {
+    fn bind_unix(name: &UnixName, scheme: &str, limits: &Limits) -> io::Result<Self> {
         let address = sys::unix_address(name)?;
         let listener = match UnixListener::bind_addr(&address) {
             // A path outlives the process that bound it; one that nobody serves is in the way.
@@ -84,20 +84,20 @@ impl Listener {
             bound => bound?,
         };
         sys::set_backlog(listener.as_raw_fd(), limits.backlog)?;
-        Ok(Self::new(Socket::Unix(listener), Some(name.clone()), format!("ws+unix:{name}")))
+        Ok(Self::new(Socket::Unix(listener), Some(name.clone()), format!("{scheme}{name}")))
     }
 
-    fn take(fd: i32, limits: &Limits) -> io::Result<Self> {
+    fn take(fd: i32, schemes: (&str, &str), limits: &Limits) -> io::Result<Self> {
         Ok(match sys::inherit(fd, limits)? {
             Inherited::Tcp(listener) => {
-                let shown = format!("ws://{}", listener.local_addr()?);
+                let shown = format!("{}{}", schemes.0, listener.local_addr()?);
                 Self::new(Socket::Tcp(listener), None, shown)
             }
             Inherited::Unix(listener) => {
                 let address = listener.local_addr()?;
                 let shown = match address.as_pathname() {
-                    Some(path) => format!("ws+unix:{}", path.display()),
-                    None => format!("ws+unix:fd:{fd}"),
+                    Some(path) => format!("{}{}", schemes.1, path.display()),
+                    None => format!("fd:{fd}"),
                 };
                 Self::new(Socket::Unix(listener), None, shown)
             }

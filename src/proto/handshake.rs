@@ -1,4 +1,5 @@
-//! The opening handshake: request heads in, response heads out (RFC 6455 §4, RFC 9112).
+//! The opening handshake as a server: request heads in, response heads out (RFC 6455 §4.2,
+//! RFC 9112).
 //!
 //! Owns what a request must be to become a WebSocket. Never decides whether it is welcome:
 //! that is [`crate::policy`]'s.
@@ -74,7 +75,7 @@ impl<'a> Request<'a> {
 }
 
 /// The header fields of a head.
-struct Fields<'h, 'a>(&'h [httparse::Header<'a>]);
+pub(super) struct Fields<'h, 'a>(pub(super) &'h [httparse::Header<'a>]);
 
 impl<'h, 'a: 'h> Fields<'h, 'a> {
     /// Whether the head asks for an upgrade, and asks well (§4.2.1).
@@ -111,12 +112,12 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
         }
     }
 
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + 'h {
+    pub(super) fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + 'h {
         self.0.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value)
     }
 
     /// The value of a field that must not be repeated.
-    fn one(&self, name: &'static str) -> Result<Option<&'a [u8]>, HandshakeError> {
+    pub(super) fn one(&self, name: &'static str) -> Result<Option<&'a [u8]>, HandshakeError> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
@@ -125,14 +126,14 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
     }
 
     /// The members of a list field, all its lines together (RFC 9110 §5.6.1).
-    fn tokens(&self, name: &'static str) -> impl Iterator<Item = &'a str> + 'h {
+    pub(super) fn tokens(&self, name: &'static str) -> impl Iterator<Item = &'a str> + 'h {
         self.all(name)
             .flat_map(|value| std::str::from_utf8(value).unwrap_or("").split(','))
             .map(str::trim)
             .filter(|token| !token.is_empty())
     }
 
-    fn has_token(&self, name: &'static str, token: &str) -> bool {
+    pub(super) fn has_token(&self, name: &'static str, token: &str) -> bool {
         self.tokens(name).any(|t| t.eq_ignore_ascii_case(token))
     }
 }

@@ -90,6 +90,15 @@ impl Keys {
         Self { bytes: [0; 256], used: 256, fill }
     }
 
+    /// Sixteen bytes for a `Sec-WebSocket-Key` (§4.1).
+    pub fn nonce(&mut self) -> [u8; 16] {
+        let mut nonce = [0; 16];
+        for part in nonce.chunks_exact_mut(4) {
+            part.copy_from_slice(&self.next_key());
+        }
+        nonce
+    }
+
     /// The next key.
     pub fn next_key(&mut self) -> [u8; 4] {
         if self.used + 4 > self.bytes.len() {

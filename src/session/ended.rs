@@ -7,15 +7,24 @@ use crate::proto::frame::FrameError;
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// The WebSocket side.
+    /// Who connected to us.
     Peer,
-    /// The TCP side.
+    /// Whom we connected to.
     Target,
     /// We did.
     Proxy,
 }
 
 impl By {
+    /// Whoever is at that end.
+    pub fn side(side: usize) -> Self {
+        if side == 0 {
+            Self::Peer
+        } else {
+            Self::Target
+        }
+    }
+
     /// The word in a log.
     pub fn name(self) -> &'static str {
         match self {

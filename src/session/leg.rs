@@ -2,7 +2,7 @@
 //!
 //! Owns no decision: [`super::link`] makes them.
 
-use super::opening::Opening;
+use super::opening::{Asking, Opening};
 use super::Session;
 
 /// What speaks on a leg.
@@ -12,6 +12,8 @@ pub enum Codec {
     Raw,
     /// A server that awaits its request head.
     Opening(Box<Opening>),
+    /// A client that has sent its request head and awaits the answer.
+    Asking(Box<Asking>),
     /// An open or closing WebSocket.
     WebSocket(Box<Session>),
 }

@@ -1,4 +1,5 @@
-//! The server's side of the opening handshake: a request head that arrives in pieces.
+//! The opening handshake's head, which arrives in pieces: a request as a server, an answer as a
+//! client.
 //!
 //! Owns the bytes of a head that is not complete. Never answers.
 
@@ -6,18 +7,16 @@ use crate::buf::hot::Hot;
 use crate::config::{Limits, Messages};
 use crate::policy::admit::{admit, Admission, Refusal};
 use crate::proto::handshake::{HeadLimits, Request};
+use crate::proto::response::{Expectation, ResponseError};
 
-/// A head under way.
+/// A request head under way.
 #[derive(Debug, Default)]
-pub struct Opening {
-    /// What earlier reads brought; empty when the whole head came in one.
-    head: Vec<u8>,
-}
+pub struct Opening(Head);
 
 impl Opening {
     /// How much more may be read.
     pub fn read_limit(&self, limits: &Limits) -> usize {
-        limits.max_head.saturating_sub(self.head.len()).max(1)
+        self.0.read_limit(limits)
     }
 
     /// Takes the input. `None` asks for more of it; with an answer, the input that is left
@@ -28,32 +27,86 @@ impl Opening {
         messages: &Messages,
         limits: &Limits,
     ) -> Option<Result<Admission, Refusal>> {
+        self.0.on_bytes(hot, limits, |wire, sizes| match Request::parse(wire, sizes) {
+            Ok(Some((request, len))) => Some((admit(&request, messages), len)),
+            Ok(None) => None,
+            Err(error) => Some((Err(error.into()), wire.len())),
+        })
+    }
+}
+
+/// An answer under way.
+#[derive(Debug)]
+pub struct Asking {
+    head: Head,
+    expects: Expectation,
+}
+
+impl Asking {
+    /// Awaits what proves `expects`.
+    pub fn new(expects: Expectation) -> Self {
+        Self { head: Head::default(), expects }
+    }
+
+    /// How much more may be read.
+    pub fn read_limit(&self, limits: &Limits) -> usize {
+        self.head.read_limit(limits)
+    }
+
+    /// Takes the input. `None` asks for more of it; once it is answered, the input that is left
+    /// are the server's first frames.
+    pub fn on_bytes(
+        &mut self,
+        hot: &mut Hot,
+        limits: &Limits,
+    ) -> Option<Result<(), ResponseError>> {
+        let expects = &self.expects;
+        self.head.on_bytes(hot, limits, |wire, sizes| match expects.check(wire, sizes) {
+            Ok(Some(len)) => Some((Ok(()), len)),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), wire.len())),
+        })
+    }
+}
+
+/// What earlier reads brought of a head; empty when the whole head came in one.
+#[derive(Debug, Default)]
+struct Head(Vec<u8>);
+
+impl Head {
+    fn read_limit(&self, limits: &Limits) -> usize {
+        limits.max_head.saturating_sub(self.0.len()).max(1)
+    }
+
+    /// Takes the input. `parse` says what the head means and how long it is.
+    fn on_bytes<T>(
+        &mut self,
+        hot: &mut Hot,
+        limits: &Limits,
+        parse: impl FnOnce(&[u8], HeadLimits) -> Option<(T, usize)>,
+    ) -> Option<T> {
         let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
-        // A head that came in one read is looked at where it lies.
-        let kept = self.head.len();
+        let kept = self.0.len();
         if kept > 0 {
-            self.head.extend_from_slice(hot.input());
+            self.0.extend_from_slice(hot.input());
             // Only a line's end can complete anything, or show an error in what was fine so far.
-            if !hot.input().contains(&b'\n') && self.head.len() < limits.max_head {
+            if !hot.input().contains(&b'\n') && self.0.len() < limits.max_head {
                 hot.drop_input();
                 return None;
             }
         }
-        let wire = if kept > 0 { &self.head } else { hot.input() };
-        let (answer, len) = match Request::parse(wire, sizes) {
-            Ok(Some((request, len))) => (admit(&request, messages), len),
-            Err(error) => (Err(error.into()), wire.len()),
-            Ok(None) => {
-                if kept == 0 {
-                    self.head.extend_from_slice(hot.input());
-                }
-                hot.drop_input();
-                return None;
+        // A head that came in one read is looked at where it lies.
+        let wire = if kept > 0 { &self.0 } else { hot.input() };
+        let Some((meaning, len)) = parse(wire, sizes) else {
+            if kept == 0 {
+                self.0.extend_from_slice(hot.input());
             }
+            hot.drop_input();
+            return None;
         };
         // The head ends in this input, or an earlier one would have completed it.
         hot.skip(len.saturating_sub(kept));
-        Some(answer)
+        Some(meaning)
     }
 }
 

@@ -1,20 +1,22 @@
-//! What the black-box tests lean on: the proxy as a child process, a target, a WebSocket client.
+//! What the black-box tests lean on: the proxy as a child process, a target, both WebSocket ends.
 //!
 //! Every wait is for an event (bytes, the end of a stream, a log line, an exit) and fails the test
-//! after [`PATIENCE`] with a message that says what was awaited. The client is written from RFC 6455
-//! alone and shares no code with the crate, so that a mistake there cannot hide here.
+//! after [`PATIENCE`] with a message that says what was awaited. Client and server are written from
+//! RFC 6455 alone and share no code with the crate, so that a mistake there cannot hide here.
 
 #![allow(dead_code, unused_imports)] // each test file uses the part it needs
 
 use std::time::Duration;
 
 pub mod proxy;
+pub mod server;
 pub mod stream;
 pub mod sys;
 pub mod target;
 pub mod ws;
 
 pub use proxy::Proxy;
+pub use server::{Asked, Served};
 pub use stream::{Stream, Wait};
 pub use target::Target;
 pub use ws::{frame, Ws, BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};

@@ -1,6 +1,6 @@
 //! What a link does when time has passed, and what moves its deadlines.
 
-use super::{Context, Due, Link};
+use super::{Context, Due, Link, Stage};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
@@ -24,6 +24,9 @@ impl Link {
     pub fn on_deadline(&mut self, hot: &mut Hot, ctx: &mut Context) -> Option<Due> {
         hot.fill(0);
         match self.deadlines.take_due(ctx.now)? {
+            Deadline::Handshake if matches!(self.stage, Stage::Ask(_)) => {
+                return Some(Due::NoAnswer)
+            }
             Deadline::Handshake => {
                 let secs = ctx.limits.handshake_timeout.as_secs_f32();
                 let reason = format!("no complete request within {secs} s");
@@ -55,9 +58,8 @@ impl Link {
     /// Leg `side` has taken nothing for `--send-timeout`.
     pub(super) fn on_stuck(&mut self, side: usize, ctx: &mut Context) {
         let is_raw = matches!(self.legs[side].codec, Codec::Raw);
-        let by = if is_raw { By::Target } else { By::Peer };
         let code = if is_raw { CloseCode::INTERNAL_ERROR } else { CloseCode::ABNORMAL };
-        self.end(by, Why::SendTimeout, code);
+        self.end(By::side(side), Why::SendTimeout, code);
         self.break_leg(side, ctx);
         self.legs[side].reading = Reading::Ended;
         self.discard_source_of(side);
@@ -72,7 +74,7 @@ impl Link {
         let awaited = self.legs[side].awaits_pong;
         if awaited && self.may_read(side) && self.pipes[side].is_clear() {
             let code = CloseCode::INTERNAL_ERROR;
-            return self.close(By::Peer, Why::PongTimeout, code, hot, ctx);
+            return self.close(By::side(side), Why::PongTimeout, code, hot, ctx);
         }
         if let Some(session) = self.legs[side].session() {
             // Backpressure would look like death: the Ping may wait behind what the leg has not

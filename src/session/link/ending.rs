@@ -3,20 +3,21 @@
 //! Every way leads through the same few steps: the first cause is noted, the source is heard or
 //! discarded, the pipe drains, the sink is told in its own way, and the `Close` deadline runs.
 
-use super::{Context, Link, Stage};
+use super::{Context, Link, Stage, Step};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
 use crate::proto::frame::FrameError;
+use crate::proto::response::ResponseError;
 use crate::session::deadlines::Deadline;
 use crate::session::ended::{By, Ended, Why};
-use crate::session::leg::{Codec, Reading, Writing};
+use crate::session::leg::{Codec, Leg, Reading, Writing};
 use crate::session::pipe::Flow;
 
 impl Link {
     /// Leg `side` has said its last: its stream ended (`reset` is false) or failed. What is left
-    /// to say of it is in the output, for the leg that is returned.
-    pub fn on_end(&mut self, side: usize, reset: bool, hot: &mut Hot, ctx: &mut Context) -> usize {
+    /// to say of it is in the output.
+    pub fn on_end(&mut self, side: usize, reset: bool, hot: &mut Hot, ctx: &mut Context) -> Step {
         hot.fill(0);
         let sink = self.sink_of(side);
         let was = self.legs[side].reading;
@@ -27,11 +28,13 @@ impl Link {
         }
         match &mut self.legs[side].codec {
             Codec::Opening(_) => {
-                self.end(By::Peer, Why::NoRequest, CloseCode::ABNORMAL);
+                self.end(By::side(side), Why::NoRequest, CloseCode::ABNORMAL);
                 self.legs[side].writing = Writing::Shut;
             }
+            Codec::Asking(_) => return Step::Disagree(ResponseError::Silent),
             Codec::WebSocket(session) if !session.has_heard_all() => {
-                self.end(By::Peer, if reset { Why::Reset } else { Why::Lost }, CloseCode::ABNORMAL);
+                let why = if reset { Why::Reset } else { Why::Lost };
+                self.end(By::side(side), why, CloseCode::ABNORMAL);
                 // It went without a Close: nothing that we could say would be heard.
                 self.break_leg(side, ctx);
                 self.discard_source_of(side);
@@ -46,28 +49,33 @@ impl Link {
                     false => (Why::Eof, CloseCode::NORMAL),
                 };
                 self.finish_encoding(sink, hot, ctx);
-                self.end(By::Target, why, code);
+                self.end(By::side(side), why, code);
                 self.pipes[sink].end(code);
+                if reset {
+                    self.discard_source_of(side);
+                }
             }
             Codec::Raw => {}
         }
-        sink
+        Step::Deliver(sink)
     }
 
     /// The transport of leg `side` has failed, although nobody reads it now. What it has said can
     /// still be read and delivered, but that must make progress.
     pub fn on_failure(&mut self, side: usize, ctx: &mut Context) {
-        if self.is_dialling() {
+        if self.is_dialling() || side == 0 && matches!(self.stage, Stage::Ask(_)) {
             // Whoever asked is gone: nobody needs the target any more.
-            self.end(By::Peer, Why::Reset, CloseCode::ABNORMAL);
+            self.end(By::side(side), Why::Reset, CloseCode::ABNORMAL);
             self.stage = Stage::Relay;
             self.legs[side].reading = Reading::Ended;
             self.break_leg(side, ctx);
+            self.legs[1] = Leg::absent();
         } else if self.is_relaying() && self.legs[side].reading != Reading::Ended {
-            match self.legs[side].codec {
-                Codec::Raw => self.end(By::Target, Why::Reset, CloseCode::INTERNAL_ERROR),
-                _ => self.end(By::Peer, Why::Reset, CloseCode::ABNORMAL),
-            }
+            let code = match self.legs[side].codec {
+                Codec::Raw => CloseCode::INTERNAL_ERROR,
+                _ => CloseCode::ABNORMAL,
+            };
+            self.end(By::side(side), Why::Reset, code);
             self.start_closing(ctx);
         }
     }
@@ -90,9 +98,12 @@ impl Link {
         }
     }
 
-    /// Answers the request with a status; the output is for leg 0.
+    /// Answers the request with a status, if leg 0 has asked for something; the output is for it.
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
-        let response = refusal.response();
+        let response = match &self.stage {
+            Stage::Head | Stage::Dial(Some(_)) | Stage::Ask(Some(_)) => refusal.response(),
+            _ => Vec::new(),
+        };
         let room = hot.fill(response.len());
         let len = room.len().min(response.len());
         room[..len].copy_from_slice(&response[..len]);
@@ -102,6 +113,7 @@ impl Link {
         self.legs[0].codec = Codec::Raw;
         self.legs[0].reading = Reading::Discarding;
         self.legs[0].writing = Writing::ShutdownDue;
+        self.legs[1] = Leg::absent();
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
         self.start_closing(ctx);
     }
@@ -115,10 +127,16 @@ impl Link {
         }
         hot.fill(0);
         self.end(by, why, code);
+        let all_raw = self.legs.iter_mut().all(|leg| leg.session().is_none());
         for side in 0..2 {
             if let Some(session) = self.legs[side].session() {
                 session.close(code, why.name());
                 self.discard_source_of(side);
+            } else if all_raw {
+                // Nobody there could answer a Close: both get what is in flight, and the end.
+                self.discard_source_of(side);
+                self.pipes[side].end(code);
+                self.settle(side, ctx);
             }
         }
         self.start_closing(ctx);
@@ -128,8 +146,9 @@ impl Link {
     pub(super) fn on_close(&mut self, side: usize, hot: &mut Hot, ctx: &Context) {
         hot.drop_input();
         let code = self.legs[side].session().and_then(|s| s.peer_code());
-        self.end(By::Peer, Why::Close, code.unwrap_or(CloseCode::NO_STATUS));
-        self.stop_hearing(side, ctx);
+        let code = code.unwrap_or(CloseCode::NO_STATUS);
+        self.end(By::side(side), Why::Close, code);
+        self.stop_hearing(side, code, ctx);
     }
 
     /// The peer on leg `side` broke a rule: the same, but our Close says which.
@@ -141,11 +160,11 @@ impl Link {
         ctx: &Context,
     ) {
         hot.drop_input();
-        self.end(By::Peer, Why::Protocol(error), error.close_code());
+        self.end(By::side(side), Why::Protocol(error), error.close_code());
         if let Some(session) = self.legs[side].session() {
             session.fail(error);
         }
-        self.stop_hearing(side, ctx);
+        self.stop_hearing(side, CloseCode::INTERNAL_ERROR, ctx);
     }
 
     /// The source of leg `side` said what its encoding cannot carry.
@@ -157,7 +176,7 @@ impl Link {
         ctx: &Context,
     ) {
         hot.drop_input();
-        self.end(By::Target, Why::Protocol(error), error.close_code());
+        self.end(By::side(1 - side), Why::Protocol(error), error.close_code());
         if let Some(session) = self.legs[side].session() {
             session.close(error.close_code(), error.rule());
         }
@@ -165,12 +184,13 @@ impl Link {
         self.start_closing(ctx);
     }
 
-    /// Nothing that leg `side` says from now on counts, and it is told nothing new.
-    pub(super) fn stop_hearing(&mut self, side: usize, ctx: &Context) {
+    /// Nothing that leg `side` says from now on counts, and it is told nothing new; `code` is what
+    /// a WebSocket on the other side is told.
+    pub(super) fn stop_hearing(&mut self, side: usize, code: CloseCode, ctx: &Context) {
         self.legs[side].reading = Reading::Discarding;
         self.discard_source_of(side);
         let sink = self.sink_of(side);
-        self.pipes[sink].end(CloseCode::NORMAL);
+        self.pipes[sink].end(if code == CloseCode::NO_STATUS { CloseCode::NORMAL } else { code });
         self.check_transport_end(side);
         self.start_closing(ctx);
     }
@@ -189,10 +209,19 @@ impl Link {
         let leg = &mut self.legs[side];
         match &mut leg.codec {
             Codec::WebSocket(session) => {
-                session.close(code, if code == CloseCode::NORMAL { "" } else { "other side lost" });
+                session.close(
+                    code,
+                    if code != CloseCode::INTERNAL_ERROR { "" } else { "other side lost" },
+                );
                 self.start_closing(ctx);
             }
-            _ if leg.writing == Writing::Open => leg.writing = Writing::ShutdownDue,
+            _ if leg.writing == Writing::Open => {
+                leg.writing = Writing::ShutdownDue;
+                // Of two streams that ended well, the other may go on as long as it likes.
+                if code == CloseCode::INTERNAL_ERROR {
+                    self.start_closing(ctx);
+                }
+            }
             _ => {}
         }
     }

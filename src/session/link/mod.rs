@@ -26,14 +26,17 @@ mod tests;
 use super::deadlines::{Deadline, Deadlines, Time};
 use super::ended::Ended;
 use super::leg::{Codec, Leg, Reading, Writing};
+use super::opening::Asking;
 use super::pipe::{Flow, Pipe};
 use super::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Limits, Messages};
 use crate::policy::admit::Admission;
+use crate::proto::encoding::Encoding;
 use crate::proto::frame::Role;
 use crate::proto::mask::Keys;
+use crate::proto::response::{ClientRequest, ResponseError};
 
 /// Pings of one read that are answered one by one; of more, the latest gets the answer.
 pub const ANSWERS_PER_READ: u32 = 16;
@@ -58,19 +61,36 @@ pub struct Context<'a> {
 enum Stage {
     /// Leg 0 has not said what it wants.
     Head,
-    /// It is welcome when the target answers.
-    Dial(Box<Admission>),
+    /// It is welcome when the target is reached. `None` if it asked for nothing.
+    Dial(Option<Box<Admission>>),
+    /// The target is reached, and is asked for a WebSocket.
+    Ask(Option<Box<Admission>>),
     /// Both legs are there, or what is left of them.
     Relay,
 }
 
 /// What the loop must do after bytes came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The output is for this leg; there may be more input.
     Deliver(usize),
     /// The request is good: dial. The input that is left comes first when the link is open.
     Dial,
+    /// The target agrees: these bytes are for leg 0, and the relay has begun.
+    Open(Vec<u8>),
+    /// The target does not agree: call [`Link::refuse`].
+    Disagree(ResponseError),
+}
+
+/// What is at the other end of leg 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Far {
+    /// Leg 0 itself.
+    Echo,
+    /// A byte stream.
+    Raw,
+    /// A WebSocket server, to be asked like this.
+    WebSocket(ClientRequest),
 }
 
 /// What the loop must do after time passed.
@@ -78,6 +98,8 @@ pub enum Step {
 pub enum Due {
     /// Try the next address, or call [`Link::refuse`].
     NextAddress,
+    /// The target was asked for a WebSocket and says nothing: call [`Link::refuse`].
+    NoAnswer,
     /// Nothing beyond what [`Link::is_due`] and [`Link::is_over`] say.
     Nothing,
 }
@@ -99,18 +121,30 @@ pub struct Link {
 }
 
 impl Link {
-    /// A connection that was accepted by a WebSocket server.
+    /// A connection that was accepted by a WebSocket server: leg 0 will say what it wants.
     pub fn accepted(ctx: &Context) -> Self {
+        let mut link = Self::new(Codec::Opening(Box::default()), Stage::Head, ctx);
+        link.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
+        link
+    }
+
+    /// A connection that was accepted as a byte stream: dial.
+    pub fn plain(ctx: &Context) -> Self {
+        let mut link = Self::new(Codec::Raw, Stage::Dial(None), ctx);
+        link.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
+        link
+    }
+
+    fn new(codec: Codec, stage: Stage, ctx: &Context) -> Self {
         let mut deadlines = Deadlines::new(ctx.now);
-        deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
         if let Some(lifetime) = ctx.limits.max_lifetime {
             deadlines.set(Deadline::Lifetime, ctx.now + lifetime);
         }
         Self {
-            legs: [Leg::new(Codec::Opening(Box::default())), Leg::absent()],
+            legs: [Leg::new(codec), Leg::absent()],
             pipes: [Pipe::new(), Pipe::new()],
             deadlines,
-            stage: Stage::Head,
+            stage,
             ended: None,
             echo: false,
             given_up: false,
@@ -126,6 +160,7 @@ impl Link {
             Reading::Relaying => match self.stage {
                 Stage::Head => side == 0,
                 Stage::Dial(_) => false,
+                Stage::Ask(_) => side == 1,
                 Stage::Relay => self.pipes[self.sink_of(side)].is_clear(),
             },
             Reading::Discarding => true,
@@ -138,8 +173,10 @@ impl Link {
         if self.legs[side].reading == Reading::Discarding {
             return size;
         }
-        if let Codec::Opening(opening) = &self.legs[side].codec {
-            return opening.read_limit(ctx.limits).min(size);
+        match &self.legs[side].codec {
+            Codec::Opening(opening) => return opening.read_limit(ctx.limits).min(size),
+            Codec::Asking(asking) => return asking.read_limit(ctx.limits).min(size),
+            _ => {}
         }
         let sink = self.sink_of(side);
         let (fits, growth) = match &self.legs[sink].codec {
@@ -238,13 +275,24 @@ impl Link {
                 Some(Ok(admission)) => {
                     self.deadlines.clear(Deadline::Handshake);
                     self.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
-                    self.stage = Stage::Dial(Box::new(admission));
+                    self.stage = Stage::Dial(Some(Box::new(admission)));
                     Step::Dial
                 }
                 Some(Err(refusal)) => {
                     self.refuse(&refusal, hot, ctx);
                     Step::Deliver(side)
                 }
+            },
+            Codec::Asking(asking) => match asking.on_bytes(hot, ctx.limits) {
+                None => Step::Deliver(side),
+                Some(Ok(())) => {
+                    let encoding = messages.encoding;
+                    self.legs[side].codec =
+                        websocket(Role::Client, encoding, Framing::Raw, messages, ctx);
+                    self.on_life(side, ctx);
+                    Step::Open(self.open(Framing::Raw, messages, ctx))
+                }
+                Some(Err(error)) => Step::Disagree(error),
             },
             _ => self.relay(side, hot, ctx),
         }
@@ -289,32 +337,47 @@ impl Link {
         self.legs[side].writing = Writing::Shut;
     }
 
-    /// The target answered: the output opens leg 0, which is to be read on, its input first.
-    pub fn on_connected(&mut self, echo: bool, messages: &Messages, hot: &mut Hot, ctx: &Context) {
-        let Stage::Dial(admission) = std::mem::replace(&mut self.stage, Stage::Relay) else {
-            return;
-        };
-        hot.fill(admission.response.len()).copy_from_slice(&admission.response);
-        hot.commit(admission.response.len());
-        hot.pass_all();
-        let framing = if echo { Framing::Frames } else { Framing::Raw };
-        let options = Options {
-            encoding: admission.encoding,
-            text_lossy: messages.text_lossy,
-            framing,
-            max_message: ctx.limits.max_message,
-        };
-        self.legs[0].codec = Codec::WebSocket(Box::new(Session::new(Role::Server, options)));
-        self.echo = echo;
-        if !echo {
-            self.legs[1] = Leg::new(Codec::Raw);
+    /// The target is reached. Returns what to send, and to which leg: to leg 0 that the relay has
+    /// begun, or to leg 1 that it is asked for a WebSocket.
+    pub fn on_connected(
+        &mut self,
+        far: Far,
+        messages: &Messages,
+        ctx: &Context,
+    ) -> (usize, Vec<u8>) {
+        let framing = if far == Far::Echo { Framing::Frames } else { Framing::Raw };
+        match far {
+            Far::Echo => self.echo = true,
+            Far::Raw => self.legs[1] = Leg::new(Codec::Raw),
+            Far::WebSocket(request) => {
+                let (head, expects) = request.into_parts();
+                self.legs[1] = Leg::new(Codec::Asking(Box::new(Asking::new(expects))));
+                if let Stage::Dial(admission) = &mut self.stage {
+                    self.stage = Stage::Ask(admission.take());
+                }
+                self.deadlines.clear(Deadline::Dial);
+                self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
+                return (1, head);
+            }
         }
-        self.deadlines.clear(Deadline::Dial);
-        self.on_life(0, ctx);
-        self.on_payload(ctx);
+        (0, self.open(framing, messages, ctx))
     }
 
-    // What follows from it.
+    /// Begins the relay. Returns what tells leg 0 so.
+    fn open(&mut self, framing: Framing, messages: &Messages, ctx: &Context) -> Vec<u8> {
+        let (Stage::Dial(admission) | Stage::Ask(admission)) =
+            std::mem::replace(&mut self.stage, Stage::Relay)
+        else {
+            return Vec::new();
+        };
+        self.deadlines.clear(Deadline::Dial);
+        self.deadlines.clear(Deadline::Handshake);
+        self.on_payload(ctx);
+        let Some(admission) = admission else { return Vec::new() };
+        self.legs[0].codec = websocket(Role::Server, admission.encoding, framing, messages, ctx);
+        self.on_life(0, ctx);
+        admission.response
+    }
 
     fn sink_of(&self, side: usize) -> usize {
         if self.echo {
@@ -374,4 +437,17 @@ impl Link {
         self.pipes[side].flow == Flow::Broken
             || matches!(&self.legs[side].codec, Codec::WebSocket(s) if s.is_closing())
     }
+}
+
+/// An endpoint whose opening handshake is done.
+fn websocket(
+    role: Role,
+    encoding: Encoding,
+    framing: Framing,
+    messages: &Messages,
+    ctx: &Context,
+) -> Codec {
+    let (text_lossy, max_message) = (messages.text_lossy, ctx.limits.max_message);
+    let options = Options { encoding, text_lossy, framing, max_message };
+    Codec::WebSocket(Box::new(Session::new(role, options)))
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::Close;
 use crate::proto::frame::{FrameHeader, Opcode, MAX_HEADER};
 use crate::proto::mask::Mask;
@@ -42,11 +43,20 @@ pub struct Script {
 
 impl Script {
     pub fn new(limits: Limits, messages: Messages) -> Self {
+        Self::begin(Link::accepted, limits, messages)
+    }
+
+    /// A link of a plain listener.
+    pub fn stream() -> Self {
+        Self::begin(Link::plain, Limits::default(), Messages::default())
+    }
+
+    fn begin(make: fn(&Context) -> Link, limits: Limits, messages: Messages) -> Self {
         let (mut pool, mut keys) = (Pool::new(limits.max_memory, 1), Keys::new(|_| ()));
         let context =
             Context { now: Time(0), limits: &limits, pool: &mut pool, keys: &mut keys, answers: 0 };
         Self {
-            link: Link::accepted(&context),
+            link: make(&context),
             hot: Hot::new(limits.buffer_size),
             pool,
             keys,
@@ -67,7 +77,7 @@ impl Script {
         let mut script = Self::new(limits, messages);
         script.peer_sends(HEAD.as_bytes());
         assert!(script.dials);
-        script.connect(false);
+        script.connect(Far::Raw);
         let head = String::from_utf8(std::mem::take(&mut script.got[PEER])).unwrap();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         script
@@ -90,10 +100,10 @@ impl Script {
         result
     }
 
-    pub fn connect(&mut self, echo: bool) {
+    pub fn connect(&mut self, far: Far) {
         let messages = self.messages.clone();
-        self.with(|link, hot, ctx| link.on_connected(echo, &messages, hot, ctx));
-        self.deliver(PEER);
+        let (side, bytes) = self.with(|link, _, ctx| link.on_connected(far, &messages, ctx));
+        self.send(side, &bytes);
         self.work();
     }
 
@@ -116,8 +126,8 @@ impl Script {
     /// An end's stream ends, or fails.
     pub fn ends(&mut self, side: usize, reset: bool) {
         assert!(self.said[side].is_empty(), "unread before its end");
-        let sink = self.with(|link, hot, ctx| link.on_end(side, reset, hot, ctx));
-        self.deliver(sink);
+        let step = self.with(|link, hot, ctx| link.on_end(side, reset, hot, ctx));
+        self.act(step, side);
         self.work();
     }
 
@@ -126,7 +136,11 @@ impl Script {
         let until = self.now + after;
         while self.link.wake_at() <= until && !self.link.is_over() {
             self.now = self.now.max(self.link.wake_at());
-            while self.with(|link, hot, ctx| link.on_deadline(hot, ctx)).is_some() {
+            while let Some(due) = self.with(|link, hot, ctx| link.on_deadline(hot, ctx)) {
+                if due == Due::NoAnswer {
+                    let refusal = Refusal::new(Status::GatewayTimeout, "no answer");
+                    self.with(|link, hot, ctx| link.refuse(&refusal, hot, ctx));
+                }
                 self.deliver(PEER);
             }
             self.work();
@@ -151,16 +165,28 @@ impl Script {
             self.answers = ANSWERS_PER_READ;
             while !self.hot.input().is_empty() {
                 let messages = self.messages.clone();
-                match self.with(|link, hot, ctx| link.on_bytes(side, hot, &messages, ctx)) {
-                    Step::Deliver(sink) => self.deliver(sink),
-                    Step::Dial => {
-                        self.dials = true;
-                        let unread = self.hot.input().to_vec();
-                        self.said[side].splice(0..0, unread);
-                        break;
-                    }
-                }
+                let step = self.with(|link, hot, ctx| link.on_bytes(side, hot, &messages, ctx));
+                self.act(step, side);
                 self.flush(side);
+            }
+        }
+    }
+
+    /// Does what the link wants done with what leg `side` said.
+    fn act(&mut self, step: Step, side: usize) {
+        match step {
+            Step::Deliver(sink) => self.deliver(sink),
+            Step::Dial => {
+                self.dials = true;
+                let unread = self.hot.input().to_vec();
+                self.said[side].splice(0..0, unread);
+                self.hot.drop_input();
+            }
+            Step::Open(bytes) => self.send(PEER, &bytes),
+            Step::Disagree(error) => {
+                let refusal = Refusal::new(Status::BadGateway, error.to_string());
+                self.with(|link, hot, ctx| link.refuse(&refusal, hot, ctx));
+                self.deliver(PEER);
             }
         }
     }
@@ -218,21 +244,7 @@ impl Script {
 
     /// What the peer heard, as a client: payload of its messages, and control frames.
     pub fn heard(&self) -> (Vec<u8>, Vec<(Opcode, Vec<u8>)>) {
-        let (mut decoder, mut wire) = (Decoder::new(Role::Client, 0), &self.got[PEER][..]);
-        let (mut payload, mut control) = (Vec::new(), Vec::new());
-        loop {
-            let (used, step) = decoder.next(wire).expect("our frames are valid");
-            wire = &wire[used..];
-            match step {
-                None => return (payload, control),
-                Some(Heard::Payload(piece)) => {
-                    assert!(control.iter().all(|(op, _)| *op != Opcode::Close), "data after Close");
-                    payload.extend_from_slice(&wire[..piece.len]);
-                    wire = &wire[piece.len..];
-                }
-                Some(Heard::Control(op)) => control.push((op, decoder.control().to_vec())),
-            }
-        }
+        hear(Role::Client, &self.got[PEER])
     }
 
     /// The code of the one Close that the peer heard.
@@ -265,4 +277,25 @@ pub fn binary(payload: &[u8]) -> Vec<u8> {
 
 pub fn close(code: u16) -> Vec<u8> {
     frame(true, Opcode::Close, &code.to_be_bytes())
+}
+
+/// Payload of the messages, and control frames, as an endpoint in `role` hears them.
+pub fn hear(role: Role, mut wire: &[u8]) -> (Vec<u8>, Vec<(Opcode, Vec<u8>)>) {
+    let mut decoder = Decoder::new(role, 0);
+    let (mut payload, mut control) = (Vec::new(), Vec::new());
+    loop {
+        let (used, step) = decoder.next(wire).expect("our frames are valid");
+        wire = &wire[used..];
+        match step {
+            None => return (payload, control),
+            Some(Heard::Payload(mut piece)) => {
+                assert!(control.iter().all(|(op, _)| *op != Opcode::Close), "data after Close");
+                let mut bytes = wire[..piece.len].to_vec();
+                piece.mask.apply(&mut bytes);
+                payload.extend(bytes);
+                wire = &wire[piece.len..];
+            }
+            Some(Heard::Control(op)) => control.push((op, decoder.control().to_vec())),
+        }
+    }
 }

@@ -3,23 +3,23 @@
 //! Owns the two transports and what is known of their readiness. Never decides who may say what:
 //! that is the link's.
 
+mod dialling;
+
 use std::io;
 use std::mem::size_of;
-use std::net::SocketAddr;
 
 use log::{debug, info};
 use mio::event::Event;
 use mio::{Registry, Token};
 
-use super::dial::{Address, Attempt, Dial, DialError};
+use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
 use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Host, Limits, Remote, Route};
-use crate::policy::admit::{Refusal, Status};
+use crate::config::{Limits, Local, Route};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
@@ -96,13 +96,17 @@ impl Connection {
     pub fn accepted(
         mut transport: Transport,
         key: Key,
-        route: usize,
+        (route, local): (usize, &Local),
         admitted: bool,
         shared: &mut Shared,
     ) -> io::Result<Self> {
         transport.register(&shared.registry, token(key.slot, 0))?;
         let since = shared.now;
-        let link = Link::accepted(&shared.split().1);
+        let ctx = shared.split().1;
+        let link = match local {
+            Local::WebSocket(_) => Link::accepted(&ctx),
+            Local::Stream(_) => Link::plain(&ctx),
+        };
         Ok(Self {
             link,
             ends: [End::open(transport), End::default()],
@@ -149,10 +153,19 @@ impl Connection {
             self.on_dial_event(event, route, shared);
         } else if event.is_error() {
             self.link.on_failure(side, &mut shared.split().1);
-            if !self.link.is_dialling() {
+            if self.link.is_relaying() {
                 self.abandon_dial();
             }
         }
+    }
+
+    /// It has just been accepted: its request may be there already, or none is needed.
+    pub fn begin(&mut self, route: &Route, shared: &mut Shared) -> Next {
+        if self.link.is_dialling() {
+            shared.hot.fill(0);
+            self.start_dial(route, shared);
+        }
+        self.serve(route, shared)
     }
 
     /// Moves what can be moved.
@@ -187,6 +200,7 @@ impl Connection {
             match self.link.on_deadline(hot, &mut ctx) {
                 None => break,
                 Some(Due::NextAddress) => self.on_dial_timeout(route, shared),
+                Some(Due::NoAnswer) => self.give_up(DialError::Unanswered, route, shared),
                 Some(Due::Nothing) => self.deliver(0, shared),
             }
         }
@@ -199,24 +213,6 @@ impl Connection {
         self.link.close(By::Proxy, why, code, hot, &mut ctx);
         self.abandon_dial();
         self.deliver(0, shared);
-    }
-
-    /// The name that was asked for has an answer.
-    pub fn on_resolved(
-        &mut self,
-        answer: &io::Result<Vec<SocketAddr>>,
-        route: &Route,
-        shared: &mut Shared,
-    ) {
-        let Some(dial) = &mut self.dial else { return };
-        match answer {
-            Ok(addresses) if addresses.is_empty() => {
-                dial.failed(DialError::UnknownName("no address".into()));
-            }
-            Ok(addresses) => addresses.iter().for_each(|a| dial.add(Address::Tcp(*a))),
-            Err(error) => dial.failed(DialError::UnknownName(error.to_string())),
-        }
-        self.dial_next(route, shared);
     }
 
     /// One line for SIGUSR1.
@@ -288,8 +284,8 @@ impl Connection {
         match self.ends[side].read(hot.fill(limit)) {
             Ok(0) => {
                 self.ends[side].readable = false;
-                let sink = self.link.on_end(side, false, hot, &mut ctx);
-                self.deliver(sink, shared);
+                let step = self.link.on_end(side, false, hot, &mut ctx);
+                self.act(step, route, shared);
             }
             Ok(n) => {
                 hot.commit(n);
@@ -301,10 +297,13 @@ impl Connection {
                 _ => {
                     debug!("{} leg {side}: {error}", Name(self.key));
                     self.ends[side].readable = false;
-                    let sink = self.link.on_end(side, true, hot, &mut ctx);
-                    self.deliver(sink, shared);
+                    let step = self.link.on_end(side, true, hot, &mut ctx);
+                    self.act(step, route, shared);
                 }
             },
+        }
+        if self.link.is_relaying() {
+            self.relay_unread(route, shared);
         }
         for side in 0..2 {
             self.flush(side, shared);
@@ -319,14 +318,23 @@ impl Connection {
             ctx.answers = answers;
             let step = self.link.on_bytes(side, hot, &route.messages, &mut ctx);
             answers = ctx.answers;
-            match step {
-                Step::Deliver(sink) => self.deliver(sink, shared),
-                Step::Dial => return self.start_dial(route, shared),
-            }
+            self.act(step, route, shared);
             if shared.hot.input().is_empty() {
                 return;
             }
             self.flush(side, shared);
+        }
+    }
+
+    /// Does what the link wants done.
+    fn act(&mut self, step: Step, route: &Route, shared: &mut Shared) {
+        match step {
+            Step::Deliver(sink) => self.deliver(sink, shared),
+            Step::Dial => self.start_dial(route, shared),
+            Step::Open(bytes) => self.on_open(&bytes, route, shared),
+            Step::Disagree(error) => {
+                self.give_up(DialError::Disagreed(error.to_string()), route, shared);
+            }
         }
     }
 
@@ -367,117 +375,6 @@ impl Connection {
                 }
                 Err(_) => self.link.on_write_error(side, &mut ctx),
             }
-        }
-    }
-
-    // Dialling.
-
-    /// The request is good. What came behind it is kept until there is somewhere to send it.
-    fn start_dial(&mut self, route: &Route, shared: &mut Shared) {
-        if !self.admitted {
-            let reason = "the proxy serves as many connections as it may; try again later";
-            return self.refuse(&Refusal::new(Status::Unavailable, reason), shared);
-        }
-        let mut dial = Dial::new(shared.hot.input(), shared.now + shared.limits.connect_timeout);
-        let mut waits = false;
-        match &route.remote {
-            Remote::Echo => {}
-            Remote::Unix(name) => dial.add(Address::Unix(name.clone())),
-            Remote::Tcp(target) => match &target.host {
-                Host::Ip(ip) => dial.add(Address::Tcp(SocketAddr::new(*ip, target.port))),
-                Host::Name(name) => match shared.resolver.ask(name, target.port, Some(self.key)) {
-                    Ok(()) => waits = true,
-                    Err(error) => dial.failed(error.into()),
-                },
-            },
-        }
-        self.dial = Some(Box::new(dial));
-        match &route.remote {
-            Remote::Echo => self.open(route, shared),
-            _ if waits => {}
-            _ => self.dial_next(route, shared),
-        }
-    }
-
-    /// Tries the next address, or gives up.
-    fn dial_next(&mut self, route: &Route, shared: &mut Shared) {
-        self.ends[1] = End::default();
-        let Some(dial) = &mut self.dial else { return };
-        loop {
-            match dial.attempt(shared.now, &shared.limits) {
-                Attempt::Started(mut transport, until) => {
-                    if let Err(error) =
-                        transport.register(&shared.registry, token(self.key.slot, 1))
-                    {
-                        dial.failed(error.into());
-                        continue;
-                    }
-                    self.ends[1].transport = Some(transport);
-                    return self.link.set_dial_deadline(until);
-                }
-                Attempt::Later(at) => return self.link.set_dial_deadline(at),
-                Attempt::Exhausted => {
-                    let error = dial.error();
-                    debug!("{} cannot reach {}: {error}", Name(self.key), route.remote);
-                    let refusal = Refusal::from(&error);
-                    shared.dial_failures.push((self.route(), error));
-                    return self.refuse(&refusal, shared);
-                }
-            }
-        }
-    }
-
-    fn on_dial_event(&mut self, event: &Event, route: &Route, shared: &mut Shared) {
-        let Some(transport) = &self.ends[1].transport else { return };
-        let failed = match transport.take_error() {
-            Ok(None) if event.is_writable() => return self.open(route, shared),
-            Ok(None) => return,
-            Ok(Some(error)) | Err(error) => error,
-        };
-        if let Some(dial) = &mut self.dial {
-            dial.failed(failed.into());
-        }
-        self.dial_next(route, shared);
-    }
-
-    fn on_dial_timeout(&mut self, route: &Route, shared: &mut Shared) {
-        if let Some(dial) = &mut self.dial {
-            dial.failed(DialError::TimedOut);
-        }
-        self.dial_next(route, shared);
-    }
-
-    /// The target is there: leg 0 gets its 101, and the relay begins.
-    fn open(&mut self, route: &Route, shared: &mut Shared) {
-        let Some(dial) = self.dial.take() else { return };
-        // What the event that told us so has also told, a hang-up say, is not told again.
-        for end in &mut self.ends {
-            (end.readable, end.writable) = (true, true);
-        }
-        let echo = route.remote == Remote::Echo;
-        let (hot, ctx) = shared.split();
-        self.link.on_connected(echo, &route.messages, hot, &ctx);
-        info!("{} open target={}", Name(self.key), route.remote);
-        self.deliver(0, shared);
-        // What stood behind the request comes first. It is not long, so that it is relayed
-        // without asking what the target takes.
-        for part in dial.unread().chunks(shared.hot.size()) {
-            shared.hot.fill(part.len()).copy_from_slice(part);
-            shared.hot.commit(part.len());
-            self.relay(0, route, shared);
-        }
-    }
-
-    fn refuse(&mut self, refusal: &Refusal, shared: &mut Shared) {
-        let (hot, mut ctx) = shared.split();
-        self.link.refuse(refusal, hot, &mut ctx);
-        self.abandon_dial();
-        self.deliver(0, shared);
-    }
-
-    fn abandon_dial(&mut self) {
-        if self.dial.take().is_some() {
-            self.ends[1] = End::default();
         }
     }
 }
