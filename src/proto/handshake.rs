@@ -58,9 +58,11 @@ impl<'a> Request<'a> {
         // A complete parse has set all three.
         let (method, version) = (head.method.unwrap_or(""), head.version.unwrap_or(0));
         let target = head.path.unwrap_or("/");
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let fields = Fields(head.headers);
         let accept = fields.check(method, version)?;
+        let target = origin_form(target)
+            .ok_or(HandshakeError::Malformed("the request target is neither a path nor a URL"))?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let subprotocols = fields.tokens("Sec-WebSocket-Protocol").collect();
         Ok(Some((Self { path, query, accept, subprotocols }, len)))
     }
@@ -136,6 +138,15 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
     pub(super) fn has_token(&self, name: &'static str, token: &str) -> bool {
         self.tokens(name).any(|t| t.eq_ignore_ascii_case(token))
     }
+}
+
+/// Path and query of a request target, which may be a whole URL (RFC 9112 §3.2).
+fn origin_form(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    let (_, rest) = target.split_once("://")?;
+    Some(rest.find('/').map_or("/", |at| &rest[at..]))
 }
 
 /// Proves that the request was understood as a WebSocket handshake (§4.2.2, item 5.4).
@@ -263,6 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn takes_a_url_as_the_target() {
+        for (target, path, query) in
+            [("ws://a:80/b?c", "/b", "c"), ("http://a", "/", ""), ("http://a?b", "/", "")]
+        {
+            let head = SAMPLE.replace("/chat?encoding=text&x", target);
+            let (request, _) = Request::parse(head.as_bytes(), LIMITS).unwrap().unwrap();
+            assert_eq!((request.path, request.query), (path, query), "{target}");
+        }
+    }
+
+    #[test]
     fn takes_names_and_tokens_in_any_case() {
         let head = SAMPLE
             .replace("Upgrade: websocket", "UPGRADE: WebSocket")
@@ -284,6 +306,9 @@ mod tests {
             Repeated("Host")
         );
         for (from, to) in [
+            ("GET /chat", "GET chat"),
+            ("GET /chat?encoding=text&x", "GET ?encoding=text"),
+            ("GET /chat?encoding=text&x", "GET *"),
             ("GET", "POST"),
             ("HTTP/1.1", "HTTP/1.0"),
             ("HTTP/1.1", "HTTP/2.0"),

@@ -69,7 +69,7 @@ impl Link {
             self.stage = Stage::Relay;
             self.legs[side].reading = Reading::Ended;
             self.break_leg(side, ctx);
-            self.legs[1] = Leg::absent();
+            self.drop_target(ctx);
         } else if self.is_relaying() && self.legs[side].reading != Reading::Ended {
             let code = match self.legs[side].codec {
                 Codec::Raw => CloseCode::INTERNAL_ERROR,
@@ -113,7 +113,7 @@ impl Link {
         self.legs[0].codec = Codec::Raw;
         self.legs[0].reading = Reading::Discarding;
         self.legs[0].writing = Writing::ShutdownDue;
-        self.legs[1] = Leg::absent();
+        self.drop_target(ctx);
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
         self.start_closing(ctx);
     }
@@ -235,6 +235,12 @@ impl Link {
         if let Err(error) = finished {
             self.on_unsayable(side, error, hot, ctx);
         }
+    }
+
+    /// Leg 1, which is not relayed to yet, goes, and with it what it was asked.
+    fn drop_target(&mut self, ctx: &mut Context) {
+        self.break_leg(1, ctx);
+        self.legs[1] = Leg::absent();
     }
 
     /// Nothing can be sent on leg `side` any more.

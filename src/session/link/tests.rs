@@ -521,6 +521,18 @@ fn a_target_that_does_not_answer_is_504() {
 }
 
 #[test]
+fn a_request_that_the_target_never_took_goes_back_to_the_pool() {
+    let mut s = Script::stream();
+    s.takes(TARGET, 10);
+    let request = ClientRequest::new("a", "/", &[], &[], *b"the sample nonce");
+    s.connect(Far::WebSocket(request));
+    assert!(s.pool.lent() > 0);
+    s.at(secs(20));
+    assert!(s.link.is_done(TARGET));
+    assert_eq!(s.pool.lent(), 0);
+}
+
+#[test]
 fn between_two_websockets_close_codes_travel() {
     let mut s = Script::new(Limits::default(), Messages::default());
     s.peer_sends(HEAD.as_bytes());
