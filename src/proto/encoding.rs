@@ -112,14 +112,7 @@ impl Unpack {
     pub fn unpack(&mut self, hot: &mut Hot, n: usize, ends: bool) -> Result<(), FrameError> {
         match self {
             Self::AsIs => Ok(()),
-            Self::Base64(base64) => {
-                hot.shrink_tail(n, |tail| base64.decode(tail))?;
-                if ends {
-                    base64.end()
-                } else {
-                    Ok(())
-                }
-            }
+            Self::Base64(base64) => base64.unpack(hot, n, ends),
         }
     }
 }
@@ -138,6 +131,15 @@ pub struct Base64 {
 }
 
 impl Base64 {
+    fn unpack(&mut self, hot: &mut Hot, n: usize, ends: bool) -> Result<(), FrameError> {
+        hot.shrink_tail(n, |tail| self.decode(tail))?;
+        if ends {
+            self.end()
+        } else {
+            Ok(())
+        }
+    }
+
     /// Decodes in place; says how many bytes stand at the front, also when it fails.
     fn decode(&mut self, text: &mut [u8]) -> (usize, Result<(), FrameError>) {
         let mut len = 0;

@@ -4,30 +4,21 @@
 //! [`Mask::apply_moving`] unmasks while it moves, since bytes that are touched anyway move for
 //! nothing.
 
-/// Bytes handled at once. Copied through a local array, so that the compiler may use vectors
-/// although source and destination overlap.
-const BLOCK: usize = 64;
-
-/// A masking-key, turned so that its first byte belongs to the next byte of the payload.
+/// A masking-key, turned so that its low byte belongs to the next byte of the payload.
 ///
 /// The default changes nothing: the mask of a frame that has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Mask([u8; 4]);
+pub struct Mask(u32);
 
 impl Mask {
     /// A key as it stands in a frame header.
     pub fn new(key: [u8; 4]) -> Self {
-        Self(key)
+        Self(u32::from_le_bytes(key))
     }
 
     /// Masks or unmasks `bytes`, and turns the key behind them.
     pub fn apply(&mut self, bytes: &mut [u8]) {
-        let wide = self.wide();
-        let mut blocks = bytes.chunks_exact_mut(BLOCK);
-        for block in &mut blocks {
-            xor(block, &wide);
-        }
-        xor(blocks.into_remainder(), &wide);
+        xor(bytes, self.word());
         self.turn(bytes.len());
     }
 
@@ -36,43 +27,34 @@ impl Mask {
     ///
     /// # Panics
     /// If `to > from` or the source leaves the buffer.
-    #[inline]
+    // Always, or small frames pay as much for the call as for the move.
+    #[inline(always)]
     pub fn apply_moving(&mut self, buf: &mut [u8], from: usize, to: usize, len: usize) {
         assert!(to <= from, "a move upwards would overwrite what is still to be read");
-        if to == from {
-            return self.apply(&mut buf[from..from + len]);
+        let bytes = &mut buf[to..from + len];
+        let gap = from - to;
+        if gap == 0 {
+            return self.apply(bytes);
         }
-        let wide = self.wide();
-        let mut done = 0;
-        let mut block = [0; BLOCK];
-        // Front to back: what a block's destination overwrites has been read already.
-        while len - done >= BLOCK {
-            block.copy_from_slice(&buf[from + done..from + done + BLOCK]);
-            xor(&mut block, &wide);
-            buf[to + done..to + done + BLOCK].copy_from_slice(&block);
-            done += BLOCK;
+        let word = self.word();
+        // In blocks of 64 the compiler uses vectors; at most seven bytes are left to the loop.
+        let bytes = move_blocks::<64>(bytes, gap, word);
+        let bytes = move_blocks::<8>(bytes, gap, word);
+        for (at, key) in (gap..bytes.len()).zip(word.to_le_bytes()) {
+            bytes[at - gap] = bytes[at] ^ key;
         }
-        let rest = len - done;
-        let block = &mut block[..rest];
-        block.copy_from_slice(&buf[from + done..from + len]);
-        xor(block, &wide);
-        buf[to + done..to + len].copy_from_slice(block);
         self.turn(len);
     }
 
-    /// The key repeated over a block.
-    fn wide(self) -> [u8; BLOCK] {
-        let mut wide = [0; BLOCK];
-        for (i, byte) in wide.iter_mut().enumerate() {
-            *byte = self.0[i % 4];
-        }
-        wide
+    /// The key twice, for eight bytes at once.
+    fn word(self) -> u64 {
+        u64::from(self.0) << 32 | u64::from(self.0)
     }
 
     /// Turns the key as if `len` bytes had been masked.
     #[inline]
     pub fn turn(&mut self, len: usize) {
-        self.0.rotate_left(len % 4);
+        self.0 = self.0.rotate_right(8 * (len % 4) as u32);
     }
 }
 
@@ -111,10 +93,33 @@ impl Keys {
     }
 }
 
-/// XORs at most a block.
+/// Moves whole blocks of `N` bytes, a multiple of eight, down to the start of `bytes` from `gap` on,
+/// masking them on the way; what is left of `bytes` is still to be moved. Front to back: what a block
+/// overwrites has been read already.
 #[inline]
-fn xor(block: &mut [u8], wide: &[u8; BLOCK]) {
-    for (byte, key) in block.iter_mut().zip(wide) {
+fn move_blocks<const N: usize>(mut bytes: &mut [u8], gap: usize, word: u64) -> &mut [u8] {
+    while bytes.len() >= gap + N {
+        // Through a local array, so that the compiler may use vectors although source and
+        // destination overlap.
+        let mut block = [0; N];
+        block.copy_from_slice(&bytes[gap..gap + N]);
+        xor(&mut block, word);
+        bytes[..N].copy_from_slice(&block);
+        bytes = &mut bytes[N..];
+    }
+    bytes
+}
+
+/// XORs `bytes` with `word`, over and over.
+#[inline]
+fn xor(bytes: &mut [u8], word: u64) {
+    let mut words = bytes.chunks_exact_mut(8);
+    for bytes in &mut words {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(bytes);
+        bytes.copy_from_slice(&(u64::from_le_bytes(eight) ^ word).to_le_bytes());
+    }
+    for (byte, key) in words.into_remainder().iter_mut().zip(word.to_le_bytes()) {
         *byte ^= key;
     }
 }

@@ -43,8 +43,10 @@ pub struct Piece {
     pub mask: Mask,
 }
 
-/// What the wire says next.
+/// What the wire says next. Its tag is a word of its own: hidden in a byte of the piece, it would have
+/// the compiler take every piece apart and put it together again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Step {
     /// Payload of a message; the bytes follow, still masked.
     Payload(Piece),
@@ -70,16 +72,36 @@ impl ControlPayload {
 /// Where in a frame the stream stands. What is needed in one place is not kept in another.
 #[derive(Debug, Clone, Copy)]
 enum Frame {
-    /// Before a frame, or inside its header: `bytes[..len]` is what earlier reads brought.
+    /// Before a frame.
+    Before,
+    /// Inside a header: `bytes[..len]` is what earlier reads brought, `0 < len < MAX_HEADER`.
     Header { bytes: [u8; MAX_HEADER], len: u8 },
-    /// In the payload of a data frame.
+    /// Behind a header.
+    Body(Body),
+}
+
+/// What is left of a frame.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    /// Payload of a message.
     Data { remaining: u64, mask: Mask, fin: bool },
-    /// In the payload of a control frame.
+    /// Payload of a control frame.
     Control { opcode: Opcode, remaining: u8, mask: Mask },
 }
 
-impl Frame {
-    const BEFORE: Self = Self::Header { bytes: [0; MAX_HEADER], len: 0 };
+impl Body {
+    /// All that a header announces.
+    #[inline]
+    fn new(header: FrameHeader) -> Self {
+        let mask = header.mask.map_or_else(Mask::default, Mask::new);
+        if header.opcode.is_control() {
+            // At most 125, or the header would have been refused.
+            let remaining = header.payload_len as u8;
+            Self::Control { opcode: header.opcode, remaining, mask }
+        } else {
+            Self::Data { remaining: header.payload_len, mask, fin: header.fin }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +131,7 @@ impl Decoder {
     /// A decoder for the endpoint in `role`. `max_message` is in bytes, 0 is no limit.
     pub fn new(role: Role, max_message: u64) -> Self {
         Self {
-            frame: Frame::BEFORE,
+            frame: Frame::Before,
             announced: 0,
             max_message: if max_message == 0 { u64::MAX } else { max_message },
             control: None,
@@ -120,7 +142,7 @@ impl Decoder {
 
     /// Whether the stream may end here without cutting a frame or a message.
     pub fn is_between_messages(&self) -> bool {
-        matches!(self.frame, Frame::Header { len: 0, .. }) && self.message == Message::None
+        matches!(self.frame, Frame::Before) && self.message == Message::None
     }
 
     /// The payload of the control frame just handed out.
@@ -149,23 +171,30 @@ impl Decoder {
     pub fn next(&mut self, wire: &[u8]) -> Result<(usize, Option<Step>), FrameError> {
         let mut used = 0;
         loop {
-            match self.frame {
-                Frame::Header { len, .. } => {
+            // The body of a frame that begins here stays in registers on its way to `piece`.
+            let body = match self.frame {
+                Frame::Body(body) => body,
+                Frame::Before => {
                     let rest = &wire[used..];
-                    let found = match len {
-                        0 => FrameHeader::decode(rest)?,
-                        _ => self.resume_header(rest)?,
-                    };
-                    let Some((header, n)) = found else {
-                        if len == 0 {
-                            self.keep_header(rest);
-                        }
+                    let Some((header, n)) = FrameHeader::decode(rest)? else {
+                        self.keep_header(rest);
                         return Ok((wire.len(), None));
                     };
                     used += n;
-                    self.begin(header)?;
+                    self.admit(header)?;
+                    Body::new(header)
                 }
-                Frame::Data { remaining, mask, fin } => {
+                Frame::Header { bytes, len } => {
+                    let Some((header, n)) = self.resume_header(bytes, len, wire)? else {
+                        return Ok((wire.len(), None));
+                    };
+                    used += n;
+                    self.admit(header)?;
+                    Body::new(header)
+                }
+            };
+            match body {
+                Body::Data { remaining, mask, fin } => {
                     let available = wire.len() - used;
                     if let Some(piece) = self.piece(remaining, mask, fin, available) {
                         return Ok((used, Some(Step::Payload(piece))));
@@ -174,16 +203,16 @@ impl Decoder {
                         return Ok((used, None));
                     }
                 }
-                Frame::Control { opcode, remaining, mask } => {
+                Body::Control { opcode, remaining, mask } => {
                     let n = wire[used..].len().min(usize::from(remaining));
                     let left = remaining - n as u8;
                     let mask = self.collect(&wire[used..used + n], mask);
                     used += n;
                     if left > 0 {
-                        self.frame = Frame::Control { opcode, remaining: left, mask };
+                        self.frame = Frame::Body(Body::Control { opcode, remaining: left, mask });
                         return Ok((used, None));
                     }
-                    self.frame = Frame::BEFORE;
+                    self.frame = Frame::Before;
                     return Ok((used, Some(Step::Control(opcode))));
                 }
             }
@@ -192,14 +221,22 @@ impl Decoder {
 
     /// Remembers a header that is not whole, and so shorter than the longest one.
     fn keep_header(&mut self, wire: &[u8]) {
-        let mut bytes = [0; MAX_HEADER];
-        bytes[..wire.len()].copy_from_slice(wire);
-        self.frame = Frame::Header { bytes, len: wire.len() as u8 };
+        if !wire.is_empty() {
+            let mut bytes = [0; MAX_HEADER];
+            bytes[..wire.len()].copy_from_slice(wire);
+            self.frame = Frame::Header { bytes, len: wire.len() as u8 };
+        }
     }
 
-    /// A header put together from what earlier reads left and what is there now.
-    fn resume_header(&mut self, wire: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
-        let Frame::Header { mut bytes, len } = self.frame else { return Ok(None) };
+    /// A header put together from what earlier reads left and what is there now. Rare: a read ends
+    /// inside a header.
+    #[cold]
+    fn resume_header(
+        &mut self,
+        mut bytes: [u8; MAX_HEADER],
+        len: u8,
+        wire: &[u8],
+    ) -> Result<Option<(FrameHeader, usize)>, FrameError> {
         let had = usize::from(len);
         let end = MAX_HEADER.min(had + wire.len());
         bytes[had..end].copy_from_slice(&wire[..end - had]);
@@ -211,27 +248,24 @@ impl Decoder {
         Ok(found.map(|(header, n)| (header, n - had)))
     }
 
-    /// Checks a header against what came before it (§5.1, §5.4) and enters its frame.
+    /// Holds a header against what came before it (§5.1, §5.4).
     #[inline]
-    fn begin(&mut self, header: FrameHeader) -> Result<(), FrameError> {
-        let mask = match header.mask {
-            None if self.role == Role::Server => return Err(FrameError::Unmasked),
-            Some(_) if self.role == Role::Client => return Err(FrameError::Masked),
-            key => key.map_or_else(Mask::default, Mask::new),
-        };
+    fn admit(&mut self, header: FrameHeader) -> Result<(), FrameError> {
+        match (header.mask, self.role) {
+            (None, Role::Server) => return Err(FrameError::Unmasked),
+            (Some(_), Role::Client) => return Err(FrameError::Masked),
+            _ => {}
+        }
         match (header.opcode, self.message) {
             (Opcode::Continuation, Message::None) => return Err(FrameError::NothingToContinue),
             (Opcode::Continuation, _) => {}
             (Opcode::Text, Message::None) => self.expect(Kind::Text),
             (Opcode::Binary, Message::None) => self.expect(Kind::Binary),
             (Opcode::Text | Opcode::Binary, _) => return Err(FrameError::Interrupted),
-            (opcode, _) => {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => {
                 if let Some(payload) = &mut self.control {
                     payload.len = 0;
                 }
-                // At most 125, or the header would have been refused.
-                let remaining = header.payload_len as u8;
-                self.frame = Frame::Control { opcode, remaining, mask };
                 return Ok(());
             }
         }
@@ -241,7 +275,6 @@ impl Decoder {
             let limit = self.max_message;
             return Err(FrameError::TooLong { announced: self.announced, limit });
         }
-        self.frame = Frame::Data { remaining: header.payload_len, mask, fin: header.fin };
         Ok(())
     }
 
@@ -255,11 +288,13 @@ impl Decoder {
     fn piece(&mut self, remaining: u64, mask: Mask, fin: bool, available: usize) -> Option<Piece> {
         let len = usize::try_from(remaining).map_or(available, |r| r.min(available));
         let left = remaining - len as u64;
-        let mut after = mask;
-        after.turn(len);
         self.frame = match left {
-            0 => Frame::BEFORE,
-            _ => Frame::Data { remaining: left, mask: after, fin },
+            0 => Frame::Before,
+            _ => {
+                let mut after = mask;
+                after.turn(len);
+                Frame::Body(Body::Data { remaining: left, mask: after, fin })
+            }
         };
         let ends = left == 0 && fin;
         if len == 0 && !ends {
