@@ -23,6 +23,9 @@ pub const FLOOR: usize = 4 << 10;
 /// Bytes that may come on top of what was read: a header, or one control frame (RFC 6455 §5.2).
 const SLACK: usize = 160;
 
+/// Bytes that must have been lent at once for their return to be worth a walk through the heap.
+const MUCH: usize = 1 << 20;
+
 /// The lender.
 #[derive(Debug)]
 pub struct Pool {
@@ -30,12 +33,14 @@ pub struct Pool {
     /// `reserve <= ceiling / 2`
     reserve: usize,
     lent: usize,
+    /// The most lent since [`Pool::has_calmed`] last said so.
+    peak: usize,
 }
 
 impl Pool {
     /// A pool that lends at most [`Pool::worst_case`] to at most that many connections.
     pub fn new(ceiling: usize, connections: usize) -> Self {
-        Self { ceiling, reserve: floors(connections).min(ceiling / 2), lent: 0 }
+        Self { ceiling, reserve: floors(connections).min(ceiling / 2), lent: 0, peak: 0 }
     }
 
     /// The most that is ever lent to that many connections.
@@ -63,12 +68,23 @@ impl Pool {
     /// A ring that can hold `capacity` bytes.
     pub fn lend(&mut self, capacity: usize) -> Ring {
         self.lent += capacity;
+        self.peak = self.peak.max(self.lent);
         Ring::with_capacity(capacity)
     }
 
     /// Takes a ring's storage back.
     pub fn give_back(&mut self, ring: Ring) {
         self.lent -= ring.capacity();
+    }
+
+    /// Whether much was lent and most of it has come back: the allocator may still have it. Says so
+    /// once for each burst.
+    pub fn has_calmed(&mut self) -> bool {
+        let calmed = self.peak > MUCH && self.lent < self.peak / 4;
+        if calmed {
+            self.peak = self.lent;
+        }
+        calmed
     }
 }
 
@@ -110,6 +126,20 @@ mod tests {
             assert_eq!(worst, ceiling / 2 + floors(connections));
             assert!(fill(ceiling, connections) <= worst, "{connections}");
         }
+    }
+
+    #[test]
+    fn says_once_that_a_burst_is_over() {
+        let mut pool = Pool::new(64 << 20, 10);
+        let small = pool.lend(MUCH / 2);
+        pool.give_back(small);
+        assert!(!pool.has_calmed());
+        let (much, rest) = (pool.lend(2 * MUCH), pool.lend(MUCH / 4));
+        assert!(!pool.has_calmed());
+        pool.give_back(much);
+        assert!(pool.has_calmed());
+        assert!(!pool.has_calmed());
+        pool.give_back(rest);
     }
 
     #[test]

@@ -178,6 +178,9 @@ impl Proxy {
         self.accept_all();
         self.say_dial_failures();
         self.table.recycle();
+        if self.shared.pool.has_calmed() {
+            sys::trim_allocator();
+        }
     }
 
     fn dispatch(&mut self, event: &Event) {
