@@ -6,7 +6,7 @@ FUZZ_SECS ?= 60
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 MUSL := $(subst -gnu,-musl,$(HOST))
 
-.PHONY: build check test bench fuzz autobahn static cross size install clean
+.PHONY: build check test bench soak fuzz autobahn static cross size install clean
 
 build:
 	$(CARGO) build --release
@@ -25,6 +25,10 @@ test:
 bench:
 	$(CARGO) bench --bench loopback -- $(BENCH)
 	$(CARGO) bench --bench codec
+
+# Hours of use in minutes, every byte accounted for: `make soak SOAK="--pairs 64 --bytes 128MiB"`.
+soak:
+	$(CARGO) bench --bench soak -- $(SOAK)
 
 # Each target for FUZZ_SECS. Needs cargo-fuzz: `cargo install cargo-fuzz`.
 fuzz:
