@@ -71,11 +71,7 @@ impl Link {
             self.break_leg(side, ctx);
             self.drop_target(ctx);
         } else if self.is_relaying() && self.legs[side].reading != Reading::Ended {
-            let code = match self.legs[side].codec {
-                Codec::Raw => CloseCode::INTERNAL_ERROR,
-                _ => CloseCode::ABNORMAL,
-            };
-            self.end(By::side(side), Why::Reset, code);
+            self.note_failure(side);
             self.start_closing(ctx);
         }
     }
@@ -83,8 +79,18 @@ impl Link {
     /// A write to leg `side` failed. What it has said can still be read.
     pub fn on_write_error(&mut self, side: usize, ctx: &mut Context) {
         self.legs[side].failed = true;
+        self.note_failure(side);
         self.break_leg(side, ctx);
         self.start_closing(ctx);
+    }
+
+    /// If nothing else has ended it, the transport of leg `side` has.
+    fn note_failure(&mut self, side: usize) {
+        let code = match self.legs[side].codec {
+            Codec::Raw => CloseCode::INTERNAL_ERROR,
+            _ => CloseCode::ABNORMAL,
+        };
+        self.end(By::side(side), Why::Reset, code);
     }
 
     /// Everything that leg `side` was owed right now is sent: a pipe that was ending is drained.

@@ -185,6 +185,18 @@ fn a_write_to_the_target_fails() {
     assert_eq!((s.heard().0, s.close_code()), (b"its last words".to_vec(), Some(1011)));
 }
 
+/// Its reads are paused behind a target that takes nothing: the deadline ends it, for that reason.
+#[test]
+fn a_write_fails_and_nothing_more_can_be_heard() {
+    let mut s = Script::plain();
+    s.takes(TARGET, 1);
+    s.peer_sends(&binary(b"waits"));
+    s.with(|link, _, ctx| link.on_write_error(PEER, ctx));
+    s.at(secs(5));
+    assert!(s.link.is_over());
+    assert_eq!(s.ended(), (By::Peer, "reset", 1006));
+}
+
 #[test]
 fn a_write_to_the_peer_fails() {
     let mut s = Script::plain();
