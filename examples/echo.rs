@@ -5,16 +5,12 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use ws_tcp_proxy::config::{Bind, Config, Limits, Local, Messages, Remote, Route};
+use ws_tcp_proxy::config::{Bind, Config, Limits, Local, Remote, Route};
 use ws_tcp_proxy::Proxy;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address: SocketAddr = std::env::args().nth(1).ok_or("usage: echo IP:PORT")?.parse()?;
-    let route = Route {
-        local: Local::WebSocket(Bind::Tcp(address.into())),
-        remote: Remote::Echo,
-        messages: Messages::default(),
-    };
+    let route = Route::new(Local::WebSocket(Bind::Tcp(address.into())), Remote::Echo);
     let mut proxy = Proxy::bind(Config { routes: vec![route], limits: Limits::default() })?;
     for at in proxy.listening() {
         println!("listening {at}");

@@ -4,10 +4,12 @@
 //! Never parses text, opens a socket or reads a clock.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::rules::Rules;
+pub use crate::proto::authority::{Host, HostPort};
+use crate::proto::connect::Form;
 use crate::proto::encoding::{Encoding, Encodings};
 use crate::proto::response::ClientRequest;
 
@@ -29,6 +31,27 @@ pub struct Route {
     pub remote: Remote,
     /// What a WebSocket payload looks like on this route.
     pub messages: Messages,
+    /// The targets that whoever connects may name, where `remote` leaves it to them.
+    pub rules: Rules,
+    /// How a `connect://` listener passes on which target was named.
+    pub form: Form,
+    /// Who may use a `connect://` listener: a file with a `user:password` in each line. `None` is
+    /// everybody.
+    pub users: Option<PathBuf>,
+}
+
+impl Route {
+    /// A route with the defaults of the command line.
+    pub fn new(local: Local, remote: Remote) -> Self {
+        Self {
+            local,
+            remote,
+            messages: Messages::default(),
+            rules: Rules::default(),
+            form: Form::default(),
+            users: None,
+        }
+    }
 }
 
 /// Where connections come from (`--local`).
@@ -38,13 +61,15 @@ pub enum Local {
     WebSocket(Bind),
     /// A listener for plain byte streams: `tcp://`, `unix:`.
     Stream(Bind),
+    /// A listener for HTTP `CONNECT`, whose clients name the target: `connect://`.
+    Connect(Bind),
 }
 
 impl Local {
     /// The socket, whatever is spoken on it.
     pub fn bind(&self) -> &Bind {
         match self {
-            Self::WebSocket(bind) | Self::Stream(bind) => bind,
+            Self::WebSocket(bind) | Self::Stream(bind) | Self::Connect(bind) => bind,
         }
     }
 
@@ -53,6 +78,7 @@ impl Local {
         match self {
             Self::WebSocket(_) => ("ws://", "ws+unix:"),
             Self::Stream(_) => ("tcp://", "unix:"),
+            Self::Connect(_) => ("connect://", "connect+unix:"),
         }
     }
 }
@@ -79,6 +105,8 @@ pub enum Remote {
     Unix(UnixName),
     /// A WebSocket server.
     WebSocket(WebSocketUrl),
+    /// Where whoever connects says, by an HTTP `CONNECT` head at the start of the stream.
+    Connect,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
@@ -89,7 +117,7 @@ impl Remote {
     pub fn address(&self) -> Option<&HostPort> {
         match self {
             Self::Tcp(target) | Self::WebSocket(WebSocketUrl { target, .. }) => Some(target),
-            Self::Unix(_) | Self::Echo => None,
+            Self::Unix(_) | Self::Connect | Self::Echo => None,
         }
     }
 }
@@ -107,6 +135,17 @@ pub struct WebSocketUrl {
     pub subprotocols: Vec<String>,
     /// Further header fields (`--header`).
     pub fields: Vec<(String, String)>,
+    /// What the request is authorized with.
+    pub credential: Option<CredentialFile>,
+}
+
+/// A file whose first line is a credential (RFC 7617, RFC 6750). Secrets never stand in argv.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialFile {
+    /// `user:password`, sent as `Authorization: Basic` (`--basic-file`).
+    Basic(PathBuf),
+    /// A token, sent as `Authorization: Bearer` (`--bearer-file`).
+    Bearer(PathBuf),
 }
 
 impl WebSocketUrl {
@@ -114,24 +153,6 @@ impl WebSocketUrl {
     pub fn request(&self, nonce: [u8; 16]) -> ClientRequest {
         ClientRequest::new(&self.host, &self.path, &self.subprotocols, &self.fields, nonce)
     }
-}
-
-/// A host and a port, the host still unresolved if it is a name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HostPort {
-    /// A literal address or a name.
-    pub host: Host,
-    /// 1 to 65535, or 0 where a listener may choose.
-    pub port: u16,
-}
-
-/// A literal address or a name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Host {
-    /// Written as a number; never looked up.
-    Ip(IpAddr),
-    /// Looked up each time it is dialled.
-    Name(String),
 }
 
 /// The address of a unix socket (unix(7)).
@@ -154,6 +175,9 @@ pub struct Messages {
     pub text_lossy: bool,
     /// The subprotocols we speak.
     pub subprotocols: Subprotocols,
+    /// After a peer's Close, for the stream behind it to make progress and end before the Close is
+    /// answered (`--half-close`, RFC 6455 section 5.5.1). `None` answers at once.
+    pub half_close: Option<Duration>,
 }
 
 /// Which of the offered subprotocols is answered (RFC 6455 section 4.2.2).
@@ -241,22 +265,7 @@ impl Default for Messages {
             allowed: Encodings::ALL,
             text_lossy: false,
             subprotocols: Subprotocols::Listed(vec!["binary".into(), "base64".into()]),
-        }
-    }
-}
-
-impl From<SocketAddr> for HostPort {
-    fn from(address: SocketAddr) -> Self {
-        Self { host: Host::Ip(address.ip()), port: address.port() }
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
-            Host::Ip(ip) => write!(f, "{ip}:{}", self.port),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            half_close: None,
         }
     }
 }
@@ -293,6 +302,7 @@ impl fmt::Display for Remote {
             Self::WebSocket(url) => {
                 write!(f, "ws://{}{}", url.host, url.path.split('?').next().unwrap_or("/"))
             }
+            Self::Connect => f.write_str("connect:"),
             Self::Echo => f.write_str("echo"),
         }
     }

@@ -179,6 +179,7 @@ fn websocket_url(text: &str) -> Result<WebSocketUrl, Flaw> {
         path: format!("{slash}{path}"),
         subprotocols: Vec::new(),
         fields: Vec::new(),
+        credential: None,
     })
 }
 

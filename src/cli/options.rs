@@ -340,7 +340,8 @@ impl Draft {
                 "give one of them another port, like --remote 127.0.0.1:5000",
             ));
         }
-        Ok(Route { local, remote: endpoint, messages: self.messages.over(shared) })
+        let messages = self.messages.over(shared);
+        Ok(Route { messages, ..Route::new(local, endpoint) })
     }
 }
 
@@ -449,7 +450,7 @@ impl MessageOptions {
             names => Subprotocols::Listed(names.to_vec()),
         };
         let text_lossy = self.text_lossy || shared.text_lossy;
-        Messages { encoding, allowed, text_lossy, subprotocols }
+        Messages { encoding, allowed, text_lossy, subprotocols, half_close: None }
     }
 }
 
@@ -654,6 +655,7 @@ mod tests {
             allowed: Encodings::NONE.with(Encoding::Text).with(Encoding::Base64),
             text_lossy: true,
             subprotocols: Subprotocols::Listed(vec!["a".into(), "b".into()]),
+            half_close: None,
         };
         for line in [
             "--encoding text --subprotocol a --subprotocol b --allow-encoding base64 \

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod close;
+pub mod connect;
 pub mod encoding;
 pub mod frame;
 pub mod handshake;

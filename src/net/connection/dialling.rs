@@ -41,7 +41,7 @@ impl Connection {
         let mut dial = Dial::new(shared.hot.input(), shared.now + shared.limits.connect_timeout);
         let mut waits = false;
         match &route.remote {
-            Remote::Echo => {}
+            Remote::Echo | Remote::Connect => {}
             Remote::Unix(name) => dial.add(Address::Unix(name.clone())),
             Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => match &target
                 .host
@@ -115,7 +115,7 @@ impl Connection {
         }
         let far = match &route.remote {
             Remote::Echo => Far::Echo,
-            Remote::Tcp(_) | Remote::Unix(_) => Far::Raw,
+            Remote::Tcp(_) | Remote::Unix(_) | Remote::Connect => Far::Raw,
             Remote::WebSocket(url) => Far::WebSocket(url.request(shared.keys.nonce())),
         };
         let (_, mut ctx) = shared.split();

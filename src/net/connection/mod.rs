@@ -105,7 +105,7 @@ impl Connection {
         let ctx = shared.split().1;
         let link = match local {
             Local::WebSocket(_) => Link::accepted(&ctx),
-            Local::Stream(_) => Link::plain(&ctx),
+            Local::Stream(_) | Local::Connect(_) => Link::plain(&ctx),
         };
         Ok(Self {
             link,
