@@ -221,7 +221,7 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-fn syntax_error(error: httparse::Error) -> &'static str {
+pub(super) fn syntax_error(error: httparse::Error) -> &'static str {
     match error {
         httparse::Error::HeaderName => "a header name in the request is malformed",
         httparse::Error::HeaderValue => "a header value in the request is malformed",
