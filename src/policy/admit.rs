@@ -3,6 +3,8 @@
 //! Owns the status table and the choice of encoding and subprotocol. Never dials.
 
 use crate::config::{Messages, Subprotocols};
+use crate::proto::close::CloseCode;
+use crate::proto::connect::ConnectError;
 use crate::proto::encoding::Encoding;
 use crate::proto::handshake::{switching_protocols, HandshakeError, Request};
 
@@ -24,6 +26,12 @@ pub struct Admission {
 pub enum Status {
     /// 400
     BadRequest,
+    /// 403
+    Forbidden,
+    /// 405, for what is not `CONNECT` where nothing else is spoken.
+    MethodNotAllowed,
+    /// 407, for a `CONNECT` without credentials, or with wrong ones (RFC 7617 §2).
+    ProxyAuthRequired,
     /// 408
     RequestTimeout,
     /// 426, for what is no upgrade.
@@ -46,9 +54,34 @@ impl Status {
         self.line().0
     }
 
+    /// The close code that says the same where the WebSocket is open already (RFC 6455 §7.4.1 and
+    /// the IANA registry).
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            Self::BadRequest
+            | Self::Forbidden
+            | Self::MethodNotAllowed
+            | Self::ProxyAuthRequired
+            | Self::RequestTimeout
+            | Self::UpgradeRequired
+            | Self::VersionRequired
+            | Self::HeadTooLarge => CloseCode::POLICY_VIOLATION,
+            Self::Unavailable => CloseCode::TRY_AGAIN_LATER,
+            Self::BadGateway | Self::GatewayTimeout => CloseCode::BAD_GATEWAY,
+        }
+    }
+
     fn line(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::BadRequest => (400, "Bad Request", ""),
+            Self::Forbidden => (403, "Forbidden", ""),
+            // What is allowed must be named (RFC 9110 §15.5.6), and how to authenticate (§11.7.1).
+            Self::MethodNotAllowed => (405, "Method Not Allowed", "Allow: CONNECT\r\n"),
+            Self::ProxyAuthRequired => (
+                407,
+                "Proxy Authentication Required",
+                "Proxy-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"\r\n",
+            ),
             Self::RequestTimeout => (408, "Request Timeout", ""),
             // An Upgrade field must be named by Connection (RFC 9110 §7.8).
             Self::UpgradeRequired => {
@@ -110,6 +143,22 @@ impl From<HandshakeError> for Refusal {
             HandshakeError::Malformed(_) | HandshakeError::Repeated(_) => Status::BadRequest,
         };
         let bodiless = error == HandshakeError::NotAnUpgrade { head: true };
+        Self { bodiless, ..Self::new(status, error.to_string()) }
+    }
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(error: ConnectError) -> Self {
+        let status = match error {
+            ConnectError::Method { .. } => Status::MethodNotAllowed,
+            ConnectError::TooLarge { .. } | ConnectError::TooManyHeaders { .. } => {
+                Status::HeadTooLarge
+            }
+            ConnectError::Malformed(_) | ConnectError::Repeated(_) | ConnectError::Authority(_) => {
+                Status::BadRequest
+            }
+        };
+        let bodiless = error == ConnectError::Method { head: true };
         Self { bodiless, ..Self::new(status, error.to_string()) }
     }
 }
@@ -247,6 +296,58 @@ mod tests {
         refusal.bodiless = true;
         assert!(text(&refusal).ends_with("\r\n\r\n"));
         assert!(text(&Refusal::new(Status::Unavailable, "x")).contains("Retry-After: "));
+    }
+
+    #[test]
+    fn a_refused_connect_is_told_what_to_do() {
+        use crate::proto::authority::AuthorityError;
+        for (error, code, field, advice) in [
+            (ConnectError::Method { head: false }, 405, "Allow: CONNECT", "set it as the proxy"),
+            (ConnectError::Malformed("no"), 400, "Connection: close", "no"),
+            (ConnectError::Repeated("Host"), 400, "Connection: close", "Host must not"),
+            (
+                ConnectError::Authority(AuthorityError::PortMissing),
+                400,
+                "Connection: close",
+                "the port is missing; name the target as host:port",
+            ),
+            (ConnectError::TooLarge { limit: 8192 }, 431, "Connection: close", "8192 bytes"),
+            (ConnectError::TooManyHeaders { limit: 64 }, 431, "Connection: close", "64 headers"),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.status.code(), code);
+            let response = String::from_utf8(refusal.response()).unwrap();
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
+            assert!(head.lines().any(|line| line == field), "{field} in {head}");
+            assert!(body.contains(advice) && body.lines().count() == 1, "{body}");
+        }
+        let head = Refusal::from(ConnectError::Method { head: true });
+        assert!(head.response().ends_with(b"\r\n\r\n"));
+        let asks = Refusal::new(Status::ProxyAuthRequired, "x").response();
+        let challenge =
+            "\r\nProxy-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"\r\n";
+        assert!(String::from_utf8(asks).unwrap().contains(challenge));
+    }
+
+    #[test]
+    fn every_status_has_a_close_code() {
+        use Status::*;
+        for (status, code) in [
+            (BadRequest, 1008),
+            (Forbidden, 1008),
+            (MethodNotAllowed, 1008),
+            (ProxyAuthRequired, 1008),
+            (RequestTimeout, 1008),
+            (UpgradeRequired, 1008),
+            (VersionRequired, 1008),
+            (HeadTooLarge, 1008),
+            (BadGateway, 1014),
+            (Unavailable, 1013),
+            (GatewayTimeout, 1014),
+        ] {
+            assert_eq!(status.close_code().get(), code, "{status:?}");
+            assert!(CloseCode::sendable(code).is_some());
+        }
     }
 
     fn own((head, body): (&str, &str)) -> (String, String) {

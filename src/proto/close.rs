@@ -23,10 +23,16 @@ impl CloseCode {
     pub const ABNORMAL: Self = Self(1006);
     /// Data that its type or encoding does not allow.
     pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// What the peer asks for is not allowed.
+    pub const POLICY_VIOLATION: Self = Self(1008);
     /// A message too big to process.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// Something failed on our side or behind us.
     pub const INTERNAL_ERROR: Self = Self(1011);
+    /// Too much is going on here just now (IANA registry).
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// What stands behind us does not answer as it should (IANA registry).
+    pub const BAD_GATEWAY: Self = Self(1014);
 
     /// A code that an endpoint may send (§7.4.1, §7.4.2 and the IANA registry, which added 1012 to
     /// 1014): 1000-1003, 1007-1014, 3000-4999.
