@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod credentials;
 pub mod rules;
