@@ -32,10 +32,9 @@ use tungstenite::Message;
 
 use ws_tcp_proxy::buf::hot::Hot;
 use ws_tcp_proxy::net::sys;
-use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::{FrameHeader, Opcode, Role, MAX_HEADER};
 use ws_tcp_proxy::proto::mask::{Keys, Mask};
-use ws_tcp_proxy::session::{Framing, Options, Session, Stop};
+use ws_tcp_proxy::session::{Options, Session, Stop};
 
 /// What the proxy reads at a time, unless told otherwise.
 const HOT: usize = 256 << 10;
@@ -176,14 +175,8 @@ struct Ours {
 
 impl Ours {
     fn new(role: Role) -> Self {
-        let options = Options {
-            encoding: Encoding::Binary,
-            text_lossy: false,
-            framing: Framing::Raw,
-            max_message: 0,
-        };
         Self {
-            session: Session::new(role, options),
+            session: Session::new(role, Options::default()),
             hot: Hot::new(HOT),
             keys: Keys::new(sys::entropy),
         }

@@ -9,7 +9,6 @@ use std::net::TcpStream;
 
 use ws_tcp_proxy::buf::hot::Hot;
 use ws_tcp_proxy::net::sys;
-use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::Role;
 use ws_tcp_proxy::proto::handshake::HeadLimits;
 use ws_tcp_proxy::proto::mask::Keys;
@@ -61,8 +60,7 @@ impl Client {
             stream.read_exact(&mut byte)?; // one by one, since frames may follow the head
             answer.push(byte[0]);
         }
-        let options =
-            Options { encoding: Encoding::Binary, text_lossy: false, framing, max_message: 0 };
+        let options = Options { framing, ..Options::default() };
         let session = Session::new(Role::Client, options);
         Ok(Self {
             echoes: framing == Framing::Frames,

@@ -149,9 +149,20 @@ pub enum CredentialFile {
 }
 
 impl WebSocketUrl {
-    /// A request with that nonce.
-    pub fn request(&self, nonce: [u8; 16]) -> ClientRequest {
-        ClientRequest::new(&self.host, &self.path, &self.subprotocols, &self.fields, nonce)
+    /// A request with that nonce, for payloads of that encoding.
+    pub fn request(
+        &self,
+        nonce: [u8; 16],
+        encoding: Encoding,
+        authorization: Option<&str>,
+    ) -> ClientRequest {
+        let mut fields = self.fields.clone();
+        fields.extend(authorization.map(|value| ("Authorization".into(), value.into())));
+        let is_type = |(name, _): &(String, String)| name.eq_ignore_ascii_case("Content-Type");
+        if encoding.name() == "chunk" && !fields.iter().any(is_type) {
+            fields.push(("Content-Type".into(), "application/proto".into()));
+        }
+        ClientRequest::new(&self.host, &self.path, &self.subprotocols, &fields, nonce)
     }
 }
 

@@ -306,7 +306,7 @@ struct Inbound {
 impl Inbound {
     fn new(setup: Setup) -> Self {
         let Setup { encoding, lossy: text_lossy, max_message, shape, .. } = setup;
-        let options = Options { encoding, text_lossy, framing: Framing::Raw, max_message };
+        let options = Options { encoding, text_lossy, max_message, ..Options::default() };
         Self {
             session: Session::new(shape.role(), options),
             hot: Hot::new(1 << 16),

@@ -12,6 +12,7 @@ use super::sys;
 use super::transport::Transport;
 use crate::config::{Limits, UnixName};
 use crate::policy::admit::{Refusal, Status};
+use crate::policy::target::TargetError;
 use crate::session::deadlines::Time;
 
 /// How soon a unix socket whose backlog is full is tried again: nothing tells when it has room.
@@ -109,6 +110,8 @@ pub enum DialError {
     UnknownName(String),
     /// We have no descriptor, or no memory, for another socket.
     Exhausted(String),
+    /// It is not for whoever asked.
+    Denied(TargetError),
     /// What connect(2) said.
     Failed(String),
     /// It did not agree to speak WebSocket.
@@ -137,6 +140,7 @@ impl fmt::Display for DialError {
             }
             Self::TimedOut => f.write_str("no answer within --connect-timeout"),
             Self::UnknownName(error) => write!(f, "name lookup failed: {error}"),
+            Self::Denied(error) => error.fmt(f),
             Self::Exhausted(error) | Self::Failed(error) | Self::Disagreed(error) => {
                 f.write_str(error)
             }
@@ -155,8 +159,9 @@ impl From<&DialError> for Refusal {
                 "the target did not answer in time; try again later",
             ),
             DialError::UnknownName(_) => {
-                Self::new(Status::BadGateway, "the target's name is unknown; check --remote")
+                Self::new(Status::BadGateway, "the target's name is unknown; is it spelled right?")
             }
+            DialError::Denied(error) => error.into(),
             DialError::Exhausted(_) => {
                 Self::new(Status::Unavailable, "the proxy is out of descriptors; try again later")
             }

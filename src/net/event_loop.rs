@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::connection::{Connection, Name, Next, Shared};
 use super::listener::Listener;
 use super::resolve::Resolver;
+use super::secrets::Secrets;
 use super::sys::{self, Signal, Signals};
 use super::table::{Key, Table};
 use super::timers::Timers;
@@ -97,6 +98,7 @@ impl Proxy {
             registry: poll.registry().try_clone()?,
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
+            secrets: routes.iter().map(Secrets::read).collect::<io::Result<_>>()?,
             dial_failures: Vec::new(),
             limits,
         };
@@ -286,8 +288,8 @@ impl Proxy {
         };
         let admitted = self.admitted < self.max_connections && !self.shared.pool.is_full();
         let key = self.table.next_key();
-        let local = &self.routes[index].local;
-        match Connection::accepted(transport, key, (index, local), admitted, &mut self.shared) {
+        let route = (index, &self.routes[index]);
+        match Connection::accepted(transport, key, route, admitted, &mut self.shared) {
             Ok(connection) => {
                 match peer {
                     Some(peer) => debug!("{} accepted peer={peer}", Name(key)),
@@ -312,7 +314,7 @@ impl Proxy {
                     sys::exit_now(1);
                 }
                 Signal::Stop => self.stop(),
-                Signal::Reload => info!("SIGHUP: no files are configured that could be re-read"),
+                Signal::Reload => self.reload(),
                 Signal::Report => self.report(),
             }
         }
@@ -328,6 +330,20 @@ impl Proxy {
                 connection.close(Why::Shutdown, CloseCode::GOING_AWAY, shared);
                 connection.serve(route, shared)
             });
+        }
+    }
+
+    /// Reads the routes' files again; what cannot be read stays as it was.
+    fn reload(&mut self) {
+        for (route, secrets) in self.routes.iter().zip(&mut self.shared.secrets) {
+            match Secrets::read(route) {
+                Ok(read) => *secrets = read,
+                Err(error) => warn!("SIGHUP: {error}; the old ones stay"),
+            }
+        }
+        match self.shared.secrets.iter().filter(|secrets| secrets.are_there()).count() {
+            0 => info!("SIGHUP: no files are configured that could be re-read"),
+            n => info!("SIGHUP: credential files of {n} routes re-read"),
         }
     }
 
@@ -368,7 +384,9 @@ impl Proxy {
     fn check_names(&mut self) {
         for route in &self.routes {
             if let Some(HostPort { host: Host::Name(name), port }) = route.remote.address() {
-                if let Err(error) = self.shared.resolver.ask(name, *port, None) {
+                if let Err(error) =
+                    self.shared.resolver.ask((name, *port), None, (Time(0), Time::NEVER))
+                {
                     warn!("cannot look up {name}: {error}");
                 }
             }
@@ -376,7 +394,7 @@ impl Proxy {
     }
 
     fn on_answers(&mut self) {
-        while let Some(((name, _), answer, waiting)) = self.shared.resolver.next() {
+        while let Some(((name, _), answer, waiting)) = self.shared.resolver.next(self.shared.now) {
             for who in waiting {
                 match (who, &answer) {
                     (Some(key), answer) => self.visit(key, |connection, route, shared| {
@@ -394,9 +412,9 @@ impl Proxy {
     }
 
     fn say_dial_failures(&mut self) {
-        for (route, error) in self.shared.dial_failures.drain(..) {
+        for (target, error) in self.shared.dial_failures.drain(..) {
             if let Some(more) = self.dial_failure.say(self.shared.now) {
-                warn!("cannot reach {}: {error}{more}", self.routes[route].remote);
+                warn!("cannot reach {target}: {error}{more}");
             }
         }
     }

@@ -6,6 +6,7 @@ mod end;
 mod event_loop;
 mod listener;
 mod resolve;
+mod secrets;
 pub mod sys;
 mod table;
 mod timers;

@@ -54,6 +54,11 @@ impl Status {
         self.line().0
     }
 
+    /// The words behind it.
+    pub fn phrase(self) -> &'static str {
+        self.line().1
+    }
+
     /// The close code that says the same where the WebSocket is open already (RFC 6455 §7.4.1 and
     /// the IANA registry).
     pub fn close_code(self) -> CloseCode {

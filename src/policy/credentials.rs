@@ -14,7 +14,7 @@ use sha1_smol::Sha1;
 /// Bytes in a line; `Authorization` must fit in the head that a server takes.
 const MAX_LINE: usize = 1 << 10;
 /// Bytes in a file.
-const MAX_FILE: usize = 1 << 20;
+pub const MAX_FILE: usize = 1 << 20;
 /// What some editors put in front of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

@@ -5,3 +5,4 @@
 pub mod admit;
 pub mod credentials;
 pub mod rules;
+pub mod target;

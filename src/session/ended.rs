@@ -94,3 +94,14 @@ pub struct Ended {
     /// The close code that was received, or else sent.
     pub code: CloseCode,
 }
+
+impl Ended {
+    /// What a Close says of it.
+    pub fn reason(self) -> &'static str {
+        match (self.why, self.by) {
+            (Why::PongTimeout, By::Peer) => "the client does not answer pings",
+            (Why::PongTimeout, _) => "the target does not answer pings",
+            (why, _) => why.name(),
+        }
+    }
+}

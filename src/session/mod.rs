@@ -16,8 +16,11 @@ pub mod deadlines;
 pub mod ended;
 mod leg;
 pub mod link;
+mod naming;
 pub mod opening;
 pub mod pipe;
+
+use std::time::Duration;
 
 use crate::buf::hot::Hot;
 use crate::proto::close::{Close, CloseCode};
@@ -35,6 +38,9 @@ pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
 pub enum Framing {
     /// Not at all: a stream of bytes; each read becomes a message.
     Raw,
+    /// As `Raw`, but decoding stops behind each piece of payload, so that what a stream begins
+    /// with can be looked at; until [`Session::begin_stream`].
+    Pieces,
     /// As frames, ready for this endpoint's own peer: an echo.
     Frames,
 }
@@ -50,6 +56,22 @@ pub struct Options {
     pub framing: Framing,
     /// Bytes in a received message, 0 for no limit.
     pub max_message: u64,
+    /// After the peer's Close, for what it is still sent to make progress and end before the Close
+    /// is answered (§5.5.1). `None` answers at once.
+    pub half_close: Option<Duration>,
+}
+
+/// Binary messages, bytes unchanged, no limit.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            encoding: Encoding::Binary,
+            text_lossy: false,
+            framing: Framing::Raw,
+            max_message: 0,
+            half_close: None,
+        }
+    }
 }
 
 /// Why [`Session::decode`] stopped.
@@ -59,6 +81,11 @@ pub enum Stop {
     Drained,
     /// The output must be sent before there is room for more.
     Full,
+    /// The output is a piece of a message, the last one if it `ends`; there may be more input.
+    Piece {
+        /// Whether the message does.
+        ends: bool,
+    },
     /// A Ping wants its answer; there may be more input.
     Reply,
     /// The peer's Close; what follows it means nothing (§5.5.1).
@@ -104,6 +131,8 @@ pub struct Session {
     framing: Framing,
     role: Role,
     ping_due: bool,
+    /// [`Options::half_close`] in milliseconds, 0 for none: four bytes, since there are many of us.
+    half_close: u32,
 }
 
 impl Session {
@@ -120,7 +149,13 @@ impl Session {
             framing: options.framing,
             role,
             ping_due: false,
+            half_close: options.half_close.map_or(0, |d| d.as_millis().min(u32::MAX.into()) as u32),
         }
+    }
+
+    /// What the stream began with is known: from now on decoding does not stop behind each piece.
+    pub fn begin_stream(&mut self) {
+        self.framing = Framing::Raw;
     }
 
     /// Turns the wire bytes of the input into stream bytes of the output.
@@ -150,6 +185,10 @@ impl Session {
                 None => return Ok(Stop::Drained),
                 Some(Step::Payload(piece)) => match self.framing {
                     Framing::Raw => self.pass_bytes(hot, piece)?,
+                    Framing::Pieces => {
+                        self.pass_bytes(hot, piece)?;
+                        return Ok(Stop::Piece { ends: piece.ends });
+                    }
                     Framing::Frames => self.pass_frame(hot, keys, piece)?,
                 },
                 Some(Step::Control(opcode)) => {
@@ -248,8 +287,13 @@ impl Session {
         self.ping_due = !self.is_closing();
     }
 
-    /// Makes our Close due, unless one already is or was.
+    /// Makes our Close due, unless one already is or was. One that answers the peer's, and has
+    /// nothing worse to say, has its code (§5.5.1).
     pub fn close(&mut self, code: CloseCode, reason: &'static str) {
+        let code = match self.receiving {
+            Receiving::Closed(theirs) if code == CloseCode::NORMAL => theirs,
+            _ => code,
+        };
         if !self.is_closing() {
             self.sending = Sending::CloseDue(Box::new(Close { code, reason }));
             self.ping_due = false;
@@ -258,8 +302,13 @@ impl Session {
 
     /// Fails the connection (§7.1.7): our Close says why, and nothing received counts any more.
     pub fn fail(&mut self, error: FrameError) {
+        self.abort(error.close_code(), error.rule());
+    }
+
+    /// The same for a reason of our own.
+    pub fn abort(&mut self, code: CloseCode, reason: &'static str) {
         self.receiving = Receiving::Failed;
-        self.close(error.close_code(), error.rule());
+        self.close(code, reason);
     }
 
     /// Whether our Close is due or has been sent: no payload may follow it (§5.5.1).
@@ -270,6 +319,24 @@ impl Session {
     /// Whether our Close has been handed out by [`Session::control`].
     pub fn has_sent_close(&self) -> bool {
         matches!(self.sending, Sending::Closed)
+    }
+
+    /// Whether the peer has said Close, and ours waits for the end of what it is sent.
+    pub fn lingers(&self) -> bool {
+        matches!(self.receiving, Receiving::Closed(_)) && !self.is_closing()
+    }
+
+    /// How long a closing may go without progress, if it were `usual` without half-close. Who
+    /// waits for a lingering peer waits longer than that one may linger.
+    pub fn patience(&self, usual: Duration) -> Duration {
+        let half_close = Duration::from_millis(u64::from(self.half_close));
+        if self.lingers() {
+            half_close
+        } else if self.is_closing() && !self.has_heard_all() {
+            half_close + usual
+        } else {
+            usual
+        }
     }
 
     /// Whether the peer will say nothing more that counts.
@@ -369,7 +436,9 @@ impl Session {
             Opcode::Close => {
                 let code = Close::decode(self.decoder.control())?.code;
                 self.receiving = Receiving::Closed(code);
-                self.close(code, "");
+                if self.half_close == 0 {
+                    self.close(code, "");
+                }
                 Ok(Some(Stop::Closed))
             }
             _ => Ok(None), // a Pong; that bytes came is what counts

@@ -27,11 +27,14 @@ impl Opening {
         messages: &Messages,
         limits: &Limits,
     ) -> Option<Result<Admission, Refusal>> {
-        self.0.on_bytes(hot, limits, |wire, sizes| match Request::parse(wire, sizes) {
-            Ok(Some((request, len))) => Some((admit(&request, messages), len)),
-            Ok(None) => None,
-            Err(error) => Some((Err(error.into()), wire.len())),
-        })
+        let met = self.0.on_bytes(hot.input(), false, limits, |wire, sizes| {
+            match Request::parse(wire, sizes) {
+                Ok(Some((request, len))) => Some((admit(&request, messages), len)),
+                Ok(None) => None,
+                Err(error) => Some((Err(error.into()), wire.len())),
+            }
+        });
+        take(met, hot)
     }
 }
 
@@ -61,52 +64,76 @@ impl Asking {
         limits: &Limits,
     ) -> Option<Result<(), ResponseError>> {
         let expects = &self.expects;
-        self.head.on_bytes(hot, limits, |wire, sizes| match expects.check(wire, sizes) {
-            Ok(Some(len)) => Some((Ok(()), len)),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), wire.len())),
-        })
+        let met = self.head.on_bytes(hot.input(), false, limits, |wire, sizes| {
+            match expects.check(wire, sizes) {
+                Ok(Some(len)) => Some((Ok(()), len)),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), wire.len())),
+            }
+        });
+        take(met, hot)
+    }
+}
+
+/// Steps over the part of the input that belongs to a head: all of it, as long as nothing is met.
+fn take<T>(met: Option<(T, usize)>, hot: &mut Hot) -> Option<T> {
+    match met {
+        Some((meaning, taken)) => {
+            hot.skip(taken);
+            Some(meaning)
+        }
+        None => {
+            hot.drop_input();
+            None
+        }
     }
 }
 
 /// What earlier reads brought of a head; empty when the whole head came in one.
 #[derive(Debug, Default)]
-struct Head(Vec<u8>);
+pub(super) struct Head(Vec<u8>);
 
 impl Head {
-    fn read_limit(&self, limits: &Limits) -> usize {
+    pub(super) fn read_limit(&self, limits: &Limits) -> usize {
         limits.max_head.saturating_sub(self.0.len()).max(1)
     }
 
-    /// Takes the input. `parse` says what the head means and how long it is.
-    fn on_bytes<T>(
+    /// Whether nothing has come yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes what came. `parse` says what a head means and how long it is; then the answer says
+    /// how much of `bytes` belonged to it. `boundary` says that the end of `bytes` may complete
+    /// it, not only a line's end.
+    pub(super) fn on_bytes<T>(
         &mut self,
-        hot: &mut Hot,
+        bytes: &[u8],
+        boundary: bool,
         limits: &Limits,
         parse: impl FnOnce(&[u8], HeadLimits) -> Option<(T, usize)>,
-    ) -> Option<T> {
+    ) -> Option<(T, usize)> {
         let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
         let kept = self.0.len();
         if kept > 0 {
-            self.0.extend_from_slice(hot.input());
+            self.0.extend_from_slice(bytes);
             // Only a line's end can complete anything, or show an error in what was fine so far.
-            if !hot.input().contains(&b'\n') && self.0.len() < limits.max_head {
-                hot.drop_input();
+            if !boundary && !bytes.contains(&b'\n') && self.0.len() < limits.max_head {
                 return None;
             }
         }
         // A head that came in one read is looked at where it lies.
-        let wire = if kept > 0 { &self.0 } else { hot.input() };
-        let Some((meaning, len)) = parse(wire, sizes) else {
-            if kept == 0 {
-                self.0.extend_from_slice(hot.input());
+        let wire = if kept > 0 { &self.0 } else { bytes };
+        match parse(wire, sizes) {
+            // The head ends in these bytes, or earlier ones would have completed it.
+            Some((meaning, len)) => Some((meaning, len.saturating_sub(kept))),
+            None => {
+                if kept == 0 {
+                    self.0.extend_from_slice(bytes);
+                }
+                None
             }
-            hot.drop_input();
-            return None;
-        };
-        // The head ends in this input, or an earlier one would have completed it.
-        hot.skip(len.saturating_sub(kept));
-        Some(meaning)
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use log::{debug, info};
 use mio::event::Event;
 
-use super::{send, token, Connection, Name, Shared};
-use crate::config::{Host, Remote, Route, WebSocketUrl};
+use super::{send, token, Connection, Goal, Name, Shared};
+use crate::config::{Host, HostPort, Remote, Route};
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
 use crate::policy::admit::{Refusal, Status};
-use crate::session::link::Far;
+use crate::policy::credentials::Credentials;
+use crate::policy::target::{check, target, Target};
+use crate::session::link::{Far, Opened, Reached};
 
 impl Connection {
     /// The name that was asked for has an answer.
@@ -26,40 +28,68 @@ impl Connection {
             Ok(addresses) if addresses.is_empty() => {
                 dial.failed(DialError::UnknownName("no address".into()));
             }
-            Ok(addresses) => addresses.iter().for_each(|a| dial.add(Address::Tcp(*a))),
+            Ok(addresses) => {
+                for address in addresses {
+                    // The very address that is dialled, since a second lookup may say another.
+                    match check(route, self.link.named(), address.ip()) {
+                        Ok(()) => dial.add(Address::Tcp(*address)),
+                        Err(denied) => dial.failed(DialError::Denied(denied.into())),
+                    }
+                }
+            }
             Err(error) => dial.failed(DialError::UnknownName(error.to_string())),
         }
         self.dial_next(route, shared);
     }
 
+    /// The request is good, and the target will be named in the stream.
+    pub(super) fn admit(&mut self, route: &Route, shared: &mut Shared) {
+        if !self.admitted {
+            return self.refuse(&busy(), shared);
+        }
+        let (_, mut ctx) = shared.split();
+        let response = self.link.admit(&route.messages, &ctx);
+        send(&mut self.link, &mut self.ends[0], 0, &response, &mut ctx);
+    }
+
     /// The request is good. What came behind it is kept until there is somewhere to send it.
     pub(super) fn start_dial(&mut self, route: &Route, shared: &mut Shared) {
         if !self.admitted {
-            let reason = "the proxy serves as many connections as it may; try again later";
-            return self.refuse(&Refusal::new(Status::Unavailable, reason), shared);
+            return self.refuse(&busy(), shared);
         }
-        let mut dial = Dial::new(shared.hot.input(), shared.now + shared.limits.connect_timeout);
-        let mut waits = false;
-        match &route.remote {
-            Remote::Echo | Remote::Connect => {}
-            Remote::Unix(name) => dial.add(Address::Unix(name.clone())),
-            Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => match &target
-                .host
-            {
-                Host::Ip(ip) => dial.add(Address::Tcp(SocketAddr::new(*ip, target.port))),
-                Host::Name(name) => match shared.resolver.ask(name, target.port, Some(self.key)) {
-                    Ok(()) => waits = true,
-                    Err(error) => dial.failed(error.into()),
-                },
-            },
-        }
+        let until = shared.now + shared.limits.connect_timeout;
+        self.dial = Some(Box::new(Dial::new(shared.hot.input(), until)));
         shared.hot.drop_input();
-        self.dial = Some(Box::new(dial));
-        match &route.remote {
-            Remote::Echo => self.on_connected(route, shared),
-            _ if waits => {}
-            _ => self.dial_next(route, shared),
+        let request = self.link.request();
+        let users = shared.secrets[self.route()].users.as_ref();
+        match target(route, request, users) {
+            Ok(Target::Echo) => self.on_connected(route, shared),
+            Ok(Target::Unix(name)) => self.dial_address(Address::Unix(name), route, shared),
+            Ok(Target::Tcp(HostPort { host: Host::Ip(ip), port })) => {
+                match check(route, self.link.named(), ip) {
+                    Ok(()) => {
+                        let address = Address::Tcp(SocketAddr::new(ip, port));
+                        self.dial_address(address, route, shared);
+                    }
+                    Err(denied) => self.give_up(DialError::Denied(denied.into()), route, shared),
+                }
+            }
+            Ok(Target::Tcp(HostPort { host: Host::Name(name), port })) => {
+                if let Err(error) =
+                    shared.resolver.ask((&name, port), Some(self.key), (shared.now, until))
+                {
+                    self.give_up(error.into(), route, shared);
+                }
+            }
+            Err(error) => self.give_up(DialError::Denied(error), route, shared),
         }
+    }
+
+    fn dial_address(&mut self, address: Address, route: &Route, shared: &mut Shared) {
+        if let Some(dial) = &mut self.dial {
+            dial.add(address);
+        }
+        self.dial_next(route, shared);
     }
 
     /// Tries the next address, or gives up.
@@ -116,29 +146,53 @@ impl Connection {
         let far = match &route.remote {
             Remote::Echo => Far::Echo,
             Remote::Tcp(_) | Remote::Unix(_) | Remote::Connect => Far::Raw,
-            Remote::WebSocket(url) => Far::WebSocket(url.request(shared.keys.nonce())),
+            Remote::WebSocket(url) => {
+                let ours = shared.secrets[self.route()].ours.as_ref();
+                let authorization = ours.map(Credentials::authorization);
+                let nonce = shared.keys.nonce();
+                Far::WebSocket(url.request(nonce, route.messages.encoding, authorization))
+            }
         };
         let (_, mut ctx) = shared.split();
-        let (side, bytes) = self.link.on_connected(far, &route.messages, &ctx);
-        if self.link.is_relaying() {
-            self.on_open(&bytes, route, shared);
-            self.relay_unread(route, shared);
-        } else {
-            send(&mut self.link, &mut self.ends[side], side, &bytes, &mut ctx);
+        match self.link.on_connected(far, &route.messages, &ctx) {
+            Reached::Open(opened) => {
+                self.on_open(opened, route, shared);
+                self.relay_unread(route, shared);
+            }
+            Reached::Asked(request) => {
+                send(&mut self.link, &mut self.ends[1], 1, &request, &mut ctx);
+            }
         }
     }
 
-    /// The relay begins, and leg 0 is told so.
-    pub(super) fn on_open(&mut self, bytes: &[u8], route: &Route, shared: &mut Shared) {
-        info!("{} open target={}", Name(self.key), route.remote);
-        send(&mut self.link, &mut self.ends[0], 0, bytes, &mut shared.split().1);
+    /// The relay begins, and the legs are told so. What is left of the input stays.
+    pub(super) fn on_open(&mut self, opened: Opened, route: &Route, shared: &mut Shared) {
+        info!("{} open target={}", Name(self.key), Goal(route, self.link.named()));
+        send(&mut self.link, &mut self.ends[0], 0, &opened.head, &mut shared.split().1);
+        if opened.first.is_empty() {
+            return;
+        }
+        let input = shared.hot.input().to_vec();
+        for (side, bytes) in opened.first {
+            let (hot, ctx) = shared.split();
+            let limit = self.link.read_limit(1 - side, hot.size(), &ctx);
+            for part in bytes.chunks(limit) {
+                let (hot, mut ctx) = shared.split();
+                self.link.say(side, part, hot, &mut ctx);
+                self.deliver(side, shared);
+            }
+        }
+        shared.hot.fill(input.len()).copy_from_slice(&input);
+        shared.hot.commit(input.len());
     }
 
     /// What stood behind the request comes first. It is not long, so that it is relayed without
     /// asking what the target takes.
     pub(super) fn relay_unread(&mut self, route: &Route, shared: &mut Shared) {
         let Some(dial) = self.dial.take() else { return };
-        for part in dial.unread().chunks(shared.hot.size()) {
+        let (hot, ctx) = shared.split();
+        let limit = self.link.read_limit(0, hot.size(), &ctx);
+        for part in dial.unread().chunks(limit) {
             shared.hot.fill(part.len()).copy_from_slice(part);
             shared.hot.commit(part.len());
             self.relay(0, route, shared);
@@ -147,9 +201,10 @@ impl Connection {
 
     /// The target cannot be had.
     pub(super) fn give_up(&mut self, error: DialError, route: &Route, shared: &mut Shared) {
-        debug!("{} cannot reach {}: {error}", Name(self.key), route.remote);
+        let goal = Goal(route, self.link.named());
+        debug!("{} cannot reach {goal}: {error}", Name(self.key));
         let refusal = Refusal::from(&error);
-        shared.dial_failures.push((self.route(), error));
+        shared.dial_failures.push((goal.to_string(), error));
         self.refuse(&refusal, shared);
     }
 
@@ -165,4 +220,9 @@ impl Connection {
             self.ends[1] = End::default();
         }
     }
+}
+
+fn busy() -> Refusal {
+    let reason = "the proxy serves as many connections as it may; try again later";
+    Refusal::new(Status::Unavailable, reason)
 }

@@ -15,16 +15,17 @@ use mio::{Registry, Token};
 use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
+use super::secrets::Secrets;
 use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Limits, Local, Route};
+use crate::config::{HostPort, Limits, Local, Remote, Route};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
 use crate::session::ended::{By, Why};
-use crate::session::link::{Context, Due, Link, Step, ANSWERS_PER_READ};
+use crate::session::link::{Connect, Context, Due, Entrance, Link, Step, ANSWERS_PER_READ};
 use crate::session::{Session, MAX_CONTROL_FRAME};
 
 /// Reads in one visit, so that a busy connection leaves the others their turn.
@@ -40,8 +41,10 @@ pub struct Shared {
     pub resolver: Resolver,
     /// This turn's time.
     pub now: Time,
+    /// By route.
+    pub secrets: Vec<Secrets>,
     /// Targets that could not be reached, for a line in the log.
-    pub dial_failures: Vec<(usize, DialError)>,
+    pub dial_failures: Vec<(String, DialError)>,
 }
 
 impl Shared {
@@ -55,6 +58,18 @@ impl Shared {
             answers: ANSWERS_PER_READ,
         };
         (&mut self.hot, context)
+    }
+}
+
+/// How connections of that route begin.
+fn entrance(route: &Route) -> Entrance {
+    match (&route.local, &route.remote) {
+        (Local::WebSocket(_), remote) => {
+            Entrance::WebSocket { names: matches!(remote, Remote::Connect) }
+        }
+        (_, Remote::Connect) => Entrance::Connect(Connect::Answer),
+        (Local::Connect(_), _) => Entrance::Connect(Connect::Forward(route.form)),
+        (Local::Stream(_), _) => Entrance::Stream,
     }
 }
 
@@ -96,17 +111,13 @@ impl Connection {
     pub fn accepted(
         mut transport: Transport,
         key: Key,
-        (route, local): (usize, &Local),
+        (index, route): (usize, &Route),
         admitted: bool,
         shared: &mut Shared,
     ) -> io::Result<Self> {
         transport.register(&shared.registry, token(key.slot, 0))?;
         let since = shared.now;
-        let ctx = shared.split().1;
-        let link = match local {
-            Local::WebSocket(_) => Link::accepted(&ctx),
-            Local::Stream(_) | Local::Connect(_) => Link::plain(&ctx),
-        };
+        let link = Link::accepted(entrance(route), &shared.split().1);
         Ok(Self {
             link,
             ends: [End::open(transport), End::default()],
@@ -114,7 +125,7 @@ impl Connection {
             since,
             scheduled: Time::NEVER,
             key,
-            route: route as u16,
+            route: index as u16,
             admitted,
             listed: false,
         })
@@ -218,10 +229,10 @@ impl Connection {
     /// One line for SIGUSR1.
     pub fn report(&self, route: &Route, now: Time) {
         info!(
-            "{} {} route={} in={} out={} buffered={} secs={:.1}",
+            "{} {} target={} in={} out={} buffered={} secs={:.1}",
             Name(self.key),
             if self.link.is_relaying() { "open" } else { "opening" },
-            route.remote,
+            Goal(route, self.link.named()),
             self.link.bytes_from(0),
             self.link.bytes_from(1),
             self.link.buffered(),
@@ -330,8 +341,9 @@ impl Connection {
     fn act(&mut self, step: Step, route: &Route, shared: &mut Shared) {
         match step {
             Step::Deliver(sink) => self.deliver(sink, shared),
+            Step::Admit => self.admit(route, shared),
             Step::Dial => self.start_dial(route, shared),
-            Step::Open(bytes) => self.on_open(&bytes, route, shared),
+            Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
                 self.give_up(DialError::Disagreed(error.to_string()), route, shared);
             }
@@ -406,6 +418,19 @@ pub struct Name(pub Key);
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "c{}.{}", self.0.slot, self.0.generation)
+    }
+}
+
+/// Where a connection goes, for the log.
+struct Goal<'a>(&'a Route, Option<&'a HostPort>);
+
+impl std::fmt::Display for Goal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.0.remote, self.1) {
+            (Remote::Connect, Some(named)) => write!(f, "tcp://{named}"),
+            (remote, Some(named)) => write!(f, "{remote} connect={named}"),
+            (remote, None) => remote.fmt(f),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Link {
             Deadline::Lifetime => {
                 self.close(By::Proxy, Why::MaxLifetime, CloseCode::GOING_AWAY, hot, ctx);
             }
-            Deadline::Close => self.give_up(ctx),
+            Deadline::Close => self.on_impatience(ctx),
             Deadline::Send(side) => self.on_stuck(side, ctx),
             Deadline::Pong(side) => self.on_silence(side, hot, ctx),
         }
@@ -48,7 +48,7 @@ impl Link {
     }
 
     /// Whoever still waits, waits in vain.
-    fn give_up(&mut self, ctx: &mut Context) {
+    pub(super) fn give_up(&mut self, ctx: &mut Context) {
         self.given_up = true;
         for side in 0..2 {
             self.break_leg(side, ctx);
@@ -114,7 +114,7 @@ impl Link {
     #[inline]
     pub(super) fn on_progress(&mut self, ctx: &Context) {
         if self.deadlines.is_set(Deadline::Close) {
-            self.deadlines.set(Deadline::Close, ctx.now + ctx.limits.close_timeout);
+            self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Every way leads through the same few steps: the first cause is noted, the source is heard or
 //! discarded, the pipe drains, the sink is told in its own way, and the `Close` deadline runs.
 
-use super::{Context, Link, Stage, Step};
+use std::time::Duration;
+
+use super::{Context, Link, Stage, Step, Welcome};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
@@ -43,6 +45,10 @@ impl Link {
             }
             // The server's end of TCP, which a client waits for (§7.1.1).
             Codec::WebSocket(_) => self.check_transport_end(side),
+            Codec::Raw if side == 0 && matches!(self.stage, Stage::Name(_)) => {
+                self.end(By::side(side), Why::NoRequest, CloseCode::ABNORMAL);
+                self.legs[side].writing = Writing::Shut;
+            }
             Codec::Raw if was == Reading::Relaying => {
                 let (why, code) = match reset {
                     true => (Why::Reset, CloseCode::INTERNAL_ERROR),
@@ -66,7 +72,7 @@ impl Link {
         if self.is_dialling() || side == 0 && matches!(self.stage, Stage::Ask(_)) {
             // Whoever asked is gone: nobody needs the target any more.
             self.end(By::side(side), Why::Reset, CloseCode::ABNORMAL);
-            self.stage = Stage::Relay;
+            self.stage = Stage::Relay(None);
             self.legs[side].reading = Reading::Ended;
             self.break_leg(side, ctx);
             self.drop_target(ctx);
@@ -106,19 +112,25 @@ impl Link {
 
     /// Answers the request with a status, if leg 0 has asked for something; the output is for it.
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
-        let response = match &self.stage {
-            Stage::Head | Stage::Dial(Some(_)) | Stage::Ask(Some(_)) => refusal.response(),
-            _ => Vec::new(),
+        let is_answered = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
+            Stage::Head { .. } | Stage::Name(_) => true,
+            Stage::Dial(welcome) | Stage::Ask(welcome) => match welcome.as_deref() {
+                Some(Welcome::Handshake(_)) => true,
+                Some(Welcome::Connect(tunnel)) => tunnel.awaits_answer(),
+                None => false,
+            },
+            Stage::Relay(_) => false,
         };
-        let room = hot.fill(response.len());
-        let len = room.len().min(response.len());
-        room[..len].copy_from_slice(&response[..len]);
-        hot.commit(len);
-        hot.pass_all();
-        self.stage = Stage::Relay;
-        self.legs[0].codec = Codec::Raw;
+        let response = if is_answered { refusal.response() } else { Vec::new() };
         self.legs[0].reading = Reading::Discarding;
-        self.legs[0].writing = Writing::ShutdownDue;
+        if self.legs[0].session().is_none() {
+            self.legs[0].codec = Codec::Raw;
+            self.legs[0].writing = Writing::ShutdownDue;
+        }
+        self.say(0, &response[..response.len().min(hot.size())], hot, ctx);
+        if let Some(session) = self.legs[0].session() {
+            session.abort(refusal.status.close_code(), refusal.status.phrase());
+        }
         self.drop_target(ctx);
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
         self.start_closing(ctx);
@@ -127,16 +139,20 @@ impl Link {
     /// Ends the connection from our side, in good order. Before the relay has begun the request is
     /// refused instead, with the output for leg 0.
     pub fn close(&mut self, by: By, why: Why, code: CloseCode, hot: &mut Hot, ctx: &mut Context) {
-        if !self.is_relaying() {
+        if !self.is_relaying() && self.legs[0].session().is_none() {
             let reason = format!("the proxy is stopping ({}); try again later", why.name());
             return self.refuse(&Refusal::new(Status::Unavailable, reason), hot, ctx);
         }
         hot.fill(0);
+        if !self.is_relaying() {
+            self.stage = Stage::Relay(None);
+            self.drop_target(ctx);
+        }
         self.end(by, why, code);
         let all_raw = self.legs.iter_mut().all(|leg| leg.session().is_none());
         for side in 0..2 {
             if let Some(session) = self.legs[side].session() {
-                session.close(code, why.name());
+                session.close(code, Ended { by, why, code }.reason());
                 self.discard_source_of(side);
             } else if all_raw {
                 // Nobody there could answer a Close: both get what is in flight, and the end.
@@ -155,6 +171,32 @@ impl Link {
         let code = code.unwrap_or(CloseCode::NO_STATUS);
         self.end(By::side(side), Why::Close, code);
         self.stop_hearing(side, code, ctx);
+    }
+
+    /// A closing has not made progress for long enough. Who lingered is answered now; after that,
+    /// whoever still waits, waits in vain.
+    pub(super) fn on_impatience(&mut self, ctx: &mut Context) {
+        let mut answered = false;
+        for side in 0..2 {
+            let Some(session) = self.legs[side].session().filter(|s| s.lingers()) else { continue };
+            session.close(CloseCode::NORMAL, "");
+            self.discard_source_of(side);
+            answered = true;
+        }
+        match answered {
+            true => self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx)),
+            false => self.give_up(ctx),
+        }
+    }
+
+    /// How long the closing may go without progress from now on.
+    pub(super) fn patience(&self, ctx: &Context) -> Duration {
+        let usual = ctx.limits.close_timeout;
+        let of = |leg: &Leg| match &leg.codec {
+            Codec::WebSocket(session) => session.patience(usual),
+            _ => usual,
+        };
+        of(&self.legs[0]).max(of(&self.legs[1]))
     }
 
     /// The peer on leg `side` broke a rule: the same, but our Close says which.
@@ -194,7 +236,9 @@ impl Link {
     /// a WebSocket on the other side is told.
     pub(super) fn stop_hearing(&mut self, side: usize, code: CloseCode, ctx: &Context) {
         self.legs[side].reading = Reading::Discarding;
-        self.discard_source_of(side);
+        if !self.legs[side].session().is_some_and(|session| session.lingers()) {
+            self.discard_source_of(side);
+        }
         let sink = self.sink_of(side);
         self.pipes[sink].end(if code == CloseCode::NO_STATUS { CloseCode::NORMAL } else { code });
         self.check_transport_end(side);
@@ -281,7 +325,7 @@ impl Link {
         ] {
             self.deadlines.clear(other);
         }
-        self.deadlines.set(Deadline::Close, ctx.now + ctx.limits.close_timeout);
+        self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
     }
 
     /// Notes the first cause.

@@ -17,7 +17,11 @@
 //! can destroy what we sent last. From the first sign of an end the `Close` deadline runs.
 
 mod clock;
+#[cfg(test)]
+mod connect_tests;
 mod ending;
+#[cfg(test)]
+mod half_close_tests;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
@@ -26,6 +30,8 @@ mod tests;
 use super::deadlines::{Deadline, Deadlines, Time};
 use super::ended::Ended;
 use super::leg::{Codec, Leg, Reading, Writing};
+pub use super::naming::Connect;
+use super::naming::{Naming, Tunnel};
 use super::opening::Asking;
 use super::pipe::{Flow, Pipe};
 use super::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
@@ -33,8 +39,10 @@ use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Limits, Messages};
 use crate::policy::admit::Admission;
+use crate::proto::authority::HostPort;
+use crate::proto::connect::ConnectRequest;
 use crate::proto::encoding::Encoding;
-use crate::proto::frame::Role;
+use crate::proto::frame::{FrameError, Role};
 use crate::proto::mask::Keys;
 use crate::proto::response::{ClientRequest, ResponseError};
 
@@ -56,17 +64,60 @@ pub struct Context<'a> {
     pub answers: u32,
 }
 
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// With the request for a WebSocket.
+    WebSocket {
+        /// The stream in it begins with a `CONNECT` head, which we answer.
+        names: bool,
+    },
+    /// With a `CONNECT` head.
+    Connect(Connect),
+    /// With the stream itself.
+    Stream,
+}
+
 /// How far the connection has come.
 #[derive(Debug)]
 enum Stage {
-    /// Leg 0 has not said what it wants.
-    Head,
-    /// It is welcome when the target is reached. `None` if it asked for nothing.
-    Dial(Option<Box<Admission>>),
+    /// Leg 0 has not asked for its WebSocket. Whether its stream will name the target.
+    Head { names: bool },
+    /// Leg 0 is there, and has not named its target.
+    Name(Box<Naming>),
+    /// The target is to be reached. `None` if leg 0 asked for nothing.
+    Dial(Option<Box<Welcome>>),
     /// The target is reached, and is asked for a WebSocket.
-    Ask(Option<Box<Admission>>),
-    /// Both legs are there, or what is left of them.
-    Relay,
+    Ask(Option<Box<Welcome>>),
+    /// Both legs are there, or what is left of them; and what leg 0 has named, if it has.
+    Relay(Option<Box<HostPort>>),
+}
+
+/// How leg 0 is told that the target is there.
+#[derive(Debug)]
+enum Welcome {
+    /// By the response to its request for a WebSocket.
+    Handshake(Admission),
+    /// As `CONNECT` has it.
+    Connect(Tunnel),
+}
+
+/// What is sent when the relay begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// For leg 0, as it is.
+    pub head: Vec<u8>,
+    /// Then the start of the streams: to be said, by [`Link::say`], to these legs in this order.
+    pub first: Vec<(usize, Vec<u8>)>,
+}
+
+/// What the target is sent when it is reached.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Nothing: the relay has begun.
+    Open(Opened),
+    /// A request for a WebSocket.
+    Asked(Vec<u8>),
 }
 
 /// What the loop must do after bytes came in.
@@ -74,10 +125,14 @@ enum Stage {
 pub enum Step {
     /// The output is for this leg; there may be more input.
     Deliver(usize),
-    /// The request is good: dial. The input that is left comes first when the link is open.
+    /// The request is good, and the stream will name the target: call [`Link::admit`], or
+    /// [`Link::refuse`].
+    Admit,
+    /// The request is good: dial, or call [`Link::refuse`]. The input that is left comes first
+    /// when the link is open.
     Dial,
-    /// The target agrees: these bytes are for leg 0, and the relay has begun.
-    Open(Vec<u8>),
+    /// The target agrees, and the relay has begun.
+    Open(Opened),
     /// The target does not agree: call [`Link::refuse`].
     Disagree(ResponseError),
 }
@@ -121,17 +176,28 @@ pub struct Link {
 }
 
 impl Link {
-    /// A connection that was accepted by a WebSocket server: leg 0 will say what it wants.
-    pub fn accepted(ctx: &Context) -> Self {
-        let mut link = Self::new(Codec::Opening(Box::default()), Stage::Head, ctx);
-        link.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
-        link
-    }
-
-    /// A connection that was accepted as a byte stream: dial.
-    pub fn plain(ctx: &Context) -> Self {
-        let mut link = Self::new(Codec::Raw, Stage::Dial(None), ctx);
-        link.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
+    /// A connection that was accepted. One that [`Link::is_dialling`] is to be dialled for.
+    pub fn accepted(entrance: Entrance, ctx: &Context) -> Self {
+        let limits = ctx.limits;
+        let (codec, stage, deadline, timeout) = match entrance {
+            Entrance::WebSocket { names } => (
+                Codec::Opening(Box::default()),
+                Stage::Head { names },
+                Deadline::Handshake,
+                limits.handshake_timeout,
+            ),
+            Entrance::Connect(connect) => (
+                Codec::Raw,
+                Stage::Name(Box::new(Naming::new(connect))),
+                Deadline::Handshake,
+                limits.handshake_timeout,
+            ),
+            Entrance::Stream => {
+                (Codec::Raw, Stage::Dial(None), Deadline::Dial, limits.connect_timeout)
+            }
+        };
+        let mut link = Self::new(codec, stage, ctx);
+        link.deadlines.set(deadline, ctx.now + timeout);
         link
     }
 
@@ -158,10 +224,12 @@ impl Link {
     pub fn may_read(&self, side: usize) -> bool {
         match self.legs[side].reading {
             Reading::Relaying => match self.stage {
-                Stage::Head => side == 0,
+                Stage::Head { .. } => side == 0,
+                // A piece at a time: what is owed goes out first.
+                Stage::Name(_) => side == 0 && self.pipes[0].is_clear(),
                 Stage::Dial(_) => false,
                 Stage::Ask(_) => side == 1,
-                Stage::Relay => self.pipes[self.sink_of(side)].is_clear(),
+                Stage::Relay(_) => self.pipes[self.sink_of(side)].is_clear(),
             },
             Reading::Discarding => true,
             Reading::Ended => false,
@@ -177,6 +245,9 @@ impl Link {
             Codec::Opening(opening) => return opening.read_limit(ctx.limits).min(size),
             Codec::Asking(asking) => return asking.read_limit(ctx.limits).min(size),
             _ => {}
+        }
+        if let Stage::Name(naming) = &self.stage {
+            return naming.read_limit(ctx.limits).min(size);
         }
         let sink = self.sink_of(side);
         let (fits, growth) = match &self.legs[sink].codec {
@@ -251,7 +322,26 @@ impl Link {
 
     /// Whether the relay has begun, or has been refused.
     pub fn is_relaying(&self) -> bool {
-        matches!(self.stage, Stage::Relay)
+        matches!(self.stage, Stage::Relay(_))
+    }
+
+    /// What leg 0 has asked for by `CONNECT`, while that is being reached.
+    pub fn request(&self) -> Option<&ConnectRequest> {
+        match &self.stage {
+            Stage::Dial(welcome) | Stage::Ask(welcome) => match welcome.as_deref() {
+                Some(Welcome::Connect(tunnel)) => Some(&tunnel.request),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The target that leg 0 has named, from then on.
+    pub fn named(&self) -> Option<&HostPort> {
+        match &self.stage {
+            Stage::Relay(named) => named.as_deref(),
+            _ => self.request().map(|request| &request.target),
+        }
     }
 
     /// Who ended it and why; `None` while nobody has.
@@ -273,10 +363,12 @@ impl Link {
             Codec::Opening(opening) => match opening.on_bytes(hot, messages, ctx.limits) {
                 None => Step::Deliver(side),
                 Some(Ok(admission)) => {
-                    self.deadlines.clear(Deadline::Handshake);
-                    self.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
-                    self.stage = Stage::Dial(Some(Box::new(admission)));
-                    Step::Dial
+                    let names = matches!(self.stage, Stage::Head { names: true });
+                    self.start_dial(Welcome::Handshake(admission), ctx);
+                    match names {
+                        true => Step::Admit,
+                        false => Step::Dial,
+                    }
                 }
                 Some(Err(refusal)) => {
                     self.refuse(&refusal, hot, ctx);
@@ -294,7 +386,36 @@ impl Link {
                 }
                 Some(Err(error)) => Step::Disagree(error),
             },
+            _ if matches!(self.stage, Stage::Name(_)) => self.hear_name(hot, ctx),
             _ => self.relay(side, hot, ctx),
+        }
+    }
+
+    /// Leg 0 is let in before its target is known. Returns what tells it so, as it is.
+    pub fn admit(&mut self, messages: &Messages, ctx: &Context) -> Vec<u8> {
+        let naming = Stage::Name(Box::new(Naming::new(Connect::Answer)));
+        let Stage::Dial(Some(welcome)) = std::mem::replace(&mut self.stage, naming) else {
+            return Vec::new(); // there was no Step::Admit
+        };
+        let Welcome::Handshake(admission) = *welcome else { return Vec::new() };
+        let encoding = admission.encoding;
+        self.legs[0].codec = websocket(Role::Server, encoding, Framing::Pieces, messages, ctx);
+        self.on_life(0, ctx);
+        self.deadlines.clear(Deadline::Dial);
+        self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
+        admission.response
+    }
+
+    /// Puts stream bytes for leg `side`, at most [`Link::read_limit`] of the other one, into the
+    /// output as it is sent them.
+    pub fn say(&mut self, side: usize, bytes: &[u8], hot: &mut Hot, ctx: &mut Context) {
+        hot.fill(bytes.len()).copy_from_slice(bytes);
+        hot.commit(bytes.len());
+        hot.pass_all();
+        if let Some(session) = self.legs[side].session() {
+            if let Err(error) = session.encode(hot, ctx.keys) {
+                self.on_unsayable(side, error, hot, ctx);
+            }
         }
     }
 
@@ -337,14 +458,8 @@ impl Link {
         self.legs[side].writing = Writing::Shut;
     }
 
-    /// The target is reached. Returns what to send, and to which leg: to leg 0 that the relay has
-    /// begun, or to leg 1 that it is asked for a WebSocket.
-    pub fn on_connected(
-        &mut self,
-        far: Far,
-        messages: &Messages,
-        ctx: &Context,
-    ) -> (usize, Vec<u8>) {
+    /// The target is reached.
+    pub fn on_connected(&mut self, far: Far, messages: &Messages, ctx: &Context) -> Reached {
         let framing = if far == Far::Echo { Framing::Frames } else { Framing::Raw };
         match far {
             Far::Echo => self.echo = true,
@@ -352,31 +467,100 @@ impl Link {
             Far::WebSocket(request) => {
                 let (head, expects) = request.into_parts();
                 self.legs[1] = Leg::new(Codec::Asking(Box::new(Asking::new(expects))));
-                if let Stage::Dial(admission) = &mut self.stage {
-                    self.stage = Stage::Ask(admission.take());
-                }
+                self.stage = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
+                    Stage::Dial(welcome) => Stage::Ask(welcome),
+                    other => other,
+                };
                 self.deadlines.clear(Deadline::Dial);
                 self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
-                return (1, head);
+                return Reached::Asked(head);
             }
         }
-        (0, self.open(framing, messages, ctx))
+        Reached::Open(self.open(framing, messages, ctx))
     }
 
-    /// Begins the relay. Returns what tells leg 0 so.
-    fn open(&mut self, framing: Framing, messages: &Messages, ctx: &Context) -> Vec<u8> {
-        let (Stage::Dial(admission) | Stage::Ask(admission)) =
-            std::mem::replace(&mut self.stage, Stage::Relay)
+    /// Begins the relay.
+    fn open(&mut self, framing: Framing, messages: &Messages, ctx: &Context) -> Opened {
+        let named = self.named().map(|named| Box::new(named.clone()));
+        let (Stage::Dial(welcome) | Stage::Ask(welcome)) =
+            std::mem::replace(&mut self.stage, Stage::Relay(named))
         else {
-            return Vec::new();
+            return Opened::default();
         };
         self.deadlines.clear(Deadline::Dial);
         self.deadlines.clear(Deadline::Handshake);
         self.on_payload(ctx);
-        let Some(admission) = admission else { return Vec::new() };
-        self.legs[0].codec = websocket(Role::Server, admission.encoding, framing, messages, ctx);
+        match welcome.map(|welcome| *welcome) {
+            None => Opened::default(),
+            Some(Welcome::Handshake(admission)) => {
+                let encoding = admission.encoding;
+                self.legs[0].codec = websocket(Role::Server, encoding, framing, messages, ctx);
+                self.on_life(0, ctx);
+                Opened { head: admission.response, first: Vec::new() }
+            }
+            Some(Welcome::Connect(tunnel)) => {
+                if let Some(session) = self.legs[0].session() {
+                    session.begin_stream();
+                }
+                Opened { head: Vec::new(), first: tunnel.into_first() }
+            }
+        }
+    }
+
+    /// Leg 0 is welcome, if the target can be reached in time.
+    fn start_dial(&mut self, welcome: Welcome, ctx: &Context) {
+        self.deadlines.clear(Deadline::Handshake);
+        self.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
+        self.stage = Stage::Dial(Some(Box::new(welcome)));
+    }
+
+    /// Leg 0 says where it wants to go.
+    fn hear_name(&mut self, hot: &mut Hot, ctx: &mut Context) -> Step {
         self.on_life(0, ctx);
-        admission.response
+        if self.legs[0].reading != Reading::Relaying {
+            hot.drop_input();
+            return Step::Deliver(0);
+        }
+        let decoded = self.decode(0, hot, ctx);
+        let ends = matches!(decoded, Ok(Stop::Piece { ends: true }));
+        let named = match &mut self.stage {
+            Stage::Name(naming) => naming.on_bytes(hot.output(), ends, ctx.limits),
+            _ => None,
+        };
+        hot.drop_output();
+        match (named, decoded) {
+            (_, Err(error)) => self.on_protocol_error(0, error, hot, ctx),
+            (Some(Ok(tunnel)), _) => {
+                self.start_dial(Welcome::Connect(tunnel), ctx);
+                return Step::Dial;
+            }
+            (Some(Err(error)), _) => self.refuse(&error.into(), hot, ctx),
+            (None, Ok(Stop::Closed)) => self.on_close(0, hot, ctx),
+            (None, Ok(_)) => {}
+        }
+        Step::Deliver(0)
+    }
+
+    /// Wire bytes of leg `side` to stream bytes.
+    #[inline]
+    fn decode(
+        &mut self,
+        side: usize,
+        hot: &mut Hot,
+        ctx: &mut Context,
+    ) -> Result<Stop, FrameError> {
+        match &mut self.legs[side].codec {
+            Codec::WebSocket(session) => {
+                if !self.pipes[side].is_clear() {
+                    ctx.answers = 0; // no answer could go out now
+                }
+                session.decode(hot, ctx.keys, &mut ctx.answers)
+            }
+            _ => {
+                hot.pass_all();
+                Ok(Stop::Drained)
+            }
+        }
     }
 
     fn sink_of(&self, side: usize) -> usize {
@@ -398,18 +582,7 @@ impl Link {
         }
         // Asked before decoding: what stands before a Close in this read still goes out.
         let deaf = self.is_deaf(sink);
-        let decoded = match &mut self.legs[side].codec {
-            Codec::WebSocket(session) => {
-                if !self.pipes[side].is_clear() {
-                    ctx.answers = 0; // no answer could go out now
-                }
-                session.decode(hot, ctx.keys, &mut ctx.answers)
-            }
-            _ => {
-                hot.pass_all();
-                Ok(Stop::Drained)
-            }
-        };
+        let decoded = self.decode(side, hot, ctx);
         if deaf {
             hot.drop_output();
         }
@@ -448,6 +621,7 @@ fn websocket(
     ctx: &Context,
 ) -> Codec {
     let (text_lossy, max_message) = (messages.text_lossy, ctx.limits.max_message);
-    let options = Options { encoding, text_lossy, framing, max_message };
+    let half_close = messages.half_close;
+    let options = Options { encoding, text_lossy, framing, max_message, half_close };
     Codec::WebSocket(Box::new(Session::new(role, options)))
 }

@@ -43,20 +43,20 @@ pub struct Script {
 
 impl Script {
     pub fn new(limits: Limits, messages: Messages) -> Self {
-        Self::begin(Link::accepted, limits, messages)
+        Self::begin(Entrance::WebSocket { names: false }, limits, messages)
     }
 
     /// A link of a plain listener.
     pub fn stream() -> Self {
-        Self::begin(Link::plain, Limits::default(), Messages::default())
+        Self::begin(Entrance::Stream, Limits::default(), Messages::default())
     }
 
-    fn begin(make: fn(&Context) -> Link, limits: Limits, messages: Messages) -> Self {
+    pub fn begin(entrance: Entrance, limits: Limits, messages: Messages) -> Self {
         let (mut pool, mut keys) = (Pool::new(limits.max_memory, 1), Keys::new(|_| ()));
         let context =
             Context { now: Time(0), limits: &limits, pool: &mut pool, keys: &mut keys, answers: 0 };
         Self {
-            link: make(&context),
+            link: Link::accepted(entrance, &context),
             hot: Hot::new(limits.buffer_size),
             pool,
             keys,
@@ -102,8 +102,29 @@ impl Script {
 
     pub fn connect(&mut self, far: Far) {
         let messages = self.messages.clone();
-        let (side, bytes) = self.with(|link, _, ctx| link.on_connected(far, &messages, ctx));
-        self.send(side, &bytes);
+        match self.with(|link, _, ctx| link.on_connected(far, &messages, ctx)) {
+            Reached::Open(opened) => self.on_open(opened),
+            Reached::Asked(request) => self.send(TARGET, &request),
+        }
+        self.work();
+    }
+
+    fn on_open(&mut self, opened: Opened) {
+        self.send(PEER, &opened.head);
+        let input = self.hot.input().to_vec();
+        for (side, bytes) in opened.first {
+            self.with(|link, hot, ctx| link.say(side, &bytes, hot, ctx));
+            self.deliver(side);
+        }
+        self.hot.fill(input.len()).copy_from_slice(&input);
+        self.hot.commit(input.len());
+    }
+
+    /// The target cannot be had.
+    pub fn refuse(&mut self, status: Status) {
+        let refusal = Refusal::new(status, "no");
+        self.with(|link, hot, ctx| link.refuse(&refusal, hot, ctx));
+        self.deliver(PEER);
         self.work();
     }
 
@@ -182,7 +203,12 @@ impl Script {
                 self.said[side].splice(0..0, unread);
                 self.hot.drop_input();
             }
-            Step::Open(bytes) => self.send(PEER, &bytes),
+            Step::Admit => {
+                let messages = self.messages.clone();
+                let response = self.with(|link, _, ctx| link.admit(&messages, ctx));
+                self.send(PEER, &response);
+            }
+            Step::Open(opened) => self.on_open(opened),
             Step::Disagree(error) => {
                 let refusal = Refusal::new(Status::BadGateway, error.to_string());
                 self.with(|link, hot, ctx| link.refuse(&refusal, hot, ctx));

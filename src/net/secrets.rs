@@ -1,0 +1,63 @@
+//! Credential files: read at the start, and again at SIGHUP.
+//!
+//! Owns what was in them last. Never shows it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::config::{CredentialFile, Remote, Route};
+use crate::policy::credentials::{Credentials, Kind, MAX_FILE};
+
+/// What one route's files say.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    /// What our requests are authorized with.
+    pub ours: Option<Credentials>,
+    /// Who may use a `connect://` listener.
+    pub users: Option<Credentials>,
+}
+
+impl Secrets {
+    /// Reads the files of `route`.
+    ///
+    /// # Errors
+    /// The file, what is wrong with it and in which line; never what stands there.
+    pub fn read(route: &Route) -> io::Result<Self> {
+        let ours = match &route.remote {
+            Remote::WebSocket(url) => match &url.credential {
+                Some(CredentialFile::Basic(path)) => Some(credentials(path, Kind::Basic)?),
+                Some(CredentialFile::Bearer(path)) => Some(credentials(path, Kind::Bearer)?),
+                None => None,
+            },
+            _ => None,
+        };
+        let users = match &route.users {
+            Some(path) => Some(credentials(path, Kind::Basic)?),
+            None => None,
+        };
+        Ok(Self { ours, users })
+    }
+
+    /// Whether there are any.
+    pub fn are_there(&self) -> bool {
+        self.ours.is_some() || self.users.is_some()
+    }
+}
+
+fn credentials(path: &Path, kind: Kind) -> io::Result<Credentials> {
+    let wrong = |kind: io::ErrorKind, what: String| {
+        io::Error::new(kind, format!("cannot use the credentials in {}: {what}", path.display()))
+    };
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE as u64 + 1).read_to_end(&mut text))
+        .map_err(|error| {
+            wrong(
+                error.kind(),
+                format!("{error}; check --basic-file, --bearer-file and --proxy-basic-file"),
+            )
+        })?;
+    Credentials::parse(&text, kind)
+        .map_err(|error| wrong(io::ErrorKind::InvalidData, error.to_string()))
+}
