@@ -113,12 +113,15 @@ impl Head {
         limits: &Limits,
         parse: impl FnOnce(&[u8], HeadLimits) -> Option<(T, usize)>,
     ) -> Option<(T, usize)> {
+        /// Bytes by which a stranger shows that it does not speak HTTP, if at all before a line's end.
+        const GREETING: usize = 16;
         let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
         let kept = self.0.len();
         if kept > 0 {
             self.0.extend_from_slice(bytes);
-            // Only a line's end can complete anything, or show an error in what was fine so far.
-            if !boundary && !bytes.contains(&b'\n') && self.0.len() < limits.max_head {
+            // Behind a good beginning only a line's end can complete anything, or show an error.
+            let settles = boundary || kept < GREETING || bytes.contains(&b'\n');
+            if !settles && self.0.len() < limits.max_head {
                 return None;
             }
         }
@@ -140,6 +143,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::response::ClientRequest;
 
     const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -175,6 +179,26 @@ mod tests {
         let bytes: Vec<usize> = (1..wire.len()).collect();
         assert_eq!(fed(&wire, &bytes).unwrap().1, b"\x82\x81....x");
         assert_eq!(fed(&wire[..HEAD.len() - 1], &[5]), None);
+    }
+
+    #[test]
+    fn what_is_not_http_shows_without_a_line_end_at_every_cut() {
+        for stranger in [&b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..], b"MQIsdp\x04\x02\0<\0"] {
+            for cut in 1..stranger.len() {
+                assert_eq!(fed(stranger, &[cut]).map(|told| told.0), Some(Err(400)), "{cut}");
+            }
+        }
+        let (limits, request) =
+            (Limits::default(), ClientRequest::new("a", "/", &[], &[], [0; 16]));
+        let (mut asking, mut hot) = (Asking::new(request.into_parts().1), Hot::new(1 << 16));
+        let mut told = None;
+        for byte in b"HTTQ" {
+            assert_eq!(told, None);
+            hot.fill(1)[0] = *byte;
+            hot.commit(1);
+            told = asking.on_bytes(&mut hot, &limits);
+        }
+        assert_eq!(told, Some(Err(ResponseError::NotHttp("HTTQ".into()))));
     }
 
     #[test]
