@@ -63,6 +63,9 @@ impl Link {
             }
             Codec::Raw => {}
         }
+        if side == 1 {
+            self.answer_for_target(Status::BadGateway, hot, ctx);
+        }
         Step::Deliver(sink)
     }
 
@@ -149,6 +152,12 @@ impl Link {
             self.drop_target(ctx);
         }
         self.end(by, why, code);
+        if by == By::Target && self.owes_answer() {
+            let late = why == Why::Unanswered;
+            let status = if late { Status::GatewayTimeout } else { Status::BadGateway };
+            self.answer_for_target(status, hot, ctx);
+            self.pipes[0].end(code);
+        }
         let all_raw = self.legs.iter_mut().all(|leg| leg.session().is_none());
         for side in 0..2 {
             if let Some(session) = self.legs[side].session() {
@@ -165,12 +174,29 @@ impl Link {
     }
 
     /// The peer on leg `side` said Close: what it said before is delivered, our Close answers it.
-    pub(super) fn on_close(&mut self, side: usize, hot: &mut Hot, ctx: &Context) {
+    pub(super) fn on_close(&mut self, side: usize, hot: &mut Hot, ctx: &mut Context) {
         hot.drop_input();
         let code = self.legs[side].session().and_then(|s| s.peer_code());
         let code = code.unwrap_or(CloseCode::NO_STATUS);
         self.end(By::side(side), Why::Close, code);
         self.stop_hearing(side, code, ctx);
+        if side == 1 {
+            self.answer_for_target(Status::BadGateway, hot, ctx);
+        }
+    }
+
+    /// Whether leg 0 awaits the answer to its `CONNECT` from leg 1, which has not said a byte.
+    pub(super) fn owes_answer(&self) -> bool {
+        self.owed_answer && self.pipes[0].bytes == 0
+    }
+
+    /// The answer to `CONNECT`, if it is owed, will not come: the output says so in its place.
+    fn answer_for_target(&mut self, status: Status, hot: &mut Hot, ctx: &mut Context) {
+        if self.owes_answer() {
+            self.owed_answer = false;
+            let reason = "the far end of the tunnel went without an answer; see the log";
+            self.say(0, &Refusal::new(status, reason).response(), hot, ctx);
+        }
     }
 
     /// A closing has not made progress for long enough. Who lingered is answered now; after that,
@@ -205,7 +231,7 @@ impl Link {
         side: usize,
         error: FrameError,
         hot: &mut Hot,
-        ctx: &Context,
+        ctx: &mut Context,
     ) {
         hot.drop_input();
         self.end(By::side(side), Why::Protocol(error), error.close_code());
@@ -213,6 +239,9 @@ impl Link {
             session.fail(error);
         }
         self.stop_hearing(side, CloseCode::INTERNAL_ERROR, ctx);
+        if side == 1 {
+            self.answer_for_target(Status::BadGateway, hot, ctx);
+        }
     }
 
     /// The source of leg `side` said what its encoding cannot carry.
