@@ -91,6 +91,8 @@ impl Link {
         self.note_failure(side);
         self.break_leg(side, ctx);
         self.start_closing(ctx);
+        // One that has begun may have less to wait for now.
+        self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
     }
 
     /// If nothing else has ended it, the transport of leg `side` has.
@@ -218,11 +220,14 @@ impl Link {
     /// How long the closing may go without progress from now on.
     pub(super) fn patience(&self, ctx: &Context) -> Duration {
         let usual = ctx.limits.close_timeout;
-        let of = |leg: &Leg| match &leg.codec {
-            Codec::WebSocket(session) => session.patience(usual),
-            _ => usual,
+        let of = |side: usize| match &self.legs[side].codec {
+            Codec::WebSocket(session) => {
+                let is_heard = self.pipes[self.sink_of(side)].flow != Flow::Broken;
+                Some(session.patience(usual, is_heard))
+            }
+            _ => None,
         };
-        of(&self.legs[0]).max(of(&self.legs[1]))
+        of(0).max(of(1)).unwrap_or(usual)
     }
 
     /// The peer on leg `side` broke a rule: the same, but our Close says which.
