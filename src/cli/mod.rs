@@ -1,12 +1,15 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
-//! Owns the words a user writes: options and routes (`options`), endpoints (`endpoint`), durations
-//! and sizes (`units`), and what `--help` and `--check` answer (`help`).
+//! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
+//! `messages`), endpoints (`endpoint`), durations and sizes (`units`), and what `--help` and
+//! `--check` answer (`help`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
 mod endpoint;
 mod help;
+mod messages;
 mod options;
+mod routes;
 mod units;
 
 use std::ffi::OsString;
@@ -15,7 +18,8 @@ use std::fmt;
 use log::LevelFilter;
 
 use crate::config::{Config, Limits};
-use options::{Action, Opt, Routes};
+use options::{Action, Opt};
+use routes::Routes;
 
 pub use help::{describe, Topic, VERSION};
 
@@ -271,6 +275,15 @@ fn surplus_value(error: lexopt::Error) -> UsageError {
             format!("write it like {option}"),
         ),
         other => UsageError::new("argument", other.to_string(), "see ws-tcp-proxy --help"),
+    }
+}
+
+/// What a good command line is read as, its words apart by single spaces.
+#[cfg(test)]
+fn config_of(line: &str) -> Config {
+    match parse(line.split(' ').map(Into::into)) {
+        Ok(Command::Run { config, .. }) => config,
+        other => panic!("{line}: {other:?}"),
     }
 }
 
