@@ -1,27 +1,31 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
-//! `messages`), endpoints (`endpoint`), durations and sizes (`units`), and what `--help` and
-//! `--check` answer (`help`).
+//! `messages`), endpoints (`endpoint`), durations and sizes (`units`), what is said of a wrong one
+//! (`usage`), and what `--help` and `--check` answer (`help`, `check`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
+mod check;
 mod endpoint;
 mod help;
 mod messages;
 mod options;
 mod routes;
 mod units;
+mod usage;
 
 use std::ffi::OsString;
-use std::fmt;
 
 use log::LevelFilter;
 
 use crate::config::{Config, Limits};
 use options::{Action, Opt};
 use routes::Routes;
+use usage::{printable, Argument, Flaw};
 
-pub use help::{describe, Topic, VERSION};
+pub use check::describe;
+pub use help::{Topic, VERSION};
+pub use usage::UsageError;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,82 +46,6 @@ pub enum Command {
     Help(Topic),
     /// Print [`VERSION`] on stdout and exit 0.
     Version,
-}
-
-/// A command line that cannot be run: which argument, what is wrong with it, what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError {
-    argument: String,
-    problem: String,
-    remedy: String,
-}
-
-impl UsageError {
-    fn new(
-        argument: impl fmt::Display,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self { argument: argument.to_string(), problem: problem.into(), remedy: remedy.into() }
-    }
-}
-
-/// One line; control characters an argument brought along come out escaped.
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.argument, self.problem, self.remedy)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-/// What is wrong with a value, said where it is not known which option the value was given to.
-#[derive(Debug, PartialEq, Eq)]
-struct Flaw {
-    problem: String,
-    /// A value that would do; `None` where any value that the option takes is as good.
-    example: Option<String>,
-}
-
-impl Flaw {
-    fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), example: None }
-    }
-
-    fn like(self, example: impl Into<String>) -> Self {
-        Self { example: Some(example.into()), ..self }
-    }
-
-    fn of(self, argument: &Argument, usual: &str) -> UsageError {
-        let example = self.example.as_deref().unwrap_or(usual);
-        let remedy = format!("write it like {} {example}", argument.option);
-        UsageError::new(argument, self.problem, remedy)
-    }
-}
-
-/// An option and its value as the user spelled them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Argument {
-    /// With its dashes; empty for a word that stands alone.
-    option: String,
-    value: String,
-}
-
-impl fmt::Display for Argument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = if self.option.is_empty() { "" } else { " " };
-        write!(f, "{}{gap}{}", self.option, printable(&self.value))
-    }
-}
-
-/// The text as it can stand in a message: quoted and escaped where it would otherwise mislead.
-fn printable(text: &str) -> String {
-    let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    if plain {
-        text.to_owned()
-    } else {
-        format!("{text:?}")
-    }
 }
 
 /// What has been read so far.
