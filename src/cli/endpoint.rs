@@ -14,22 +14,25 @@ const MAX_UNIX_NAME: usize = 107;
 const MAX_HOST: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// What a scheme makes of the text behind it.
+/// What a scheme makes of the text behind it. The example of a flaw stands behind it likewise.
 type Scheme<T> = (&'static str, fn(&str) -> Result<T, Flaw>);
 
-const LOCAL: [Scheme<Local>; 6] = [
+const LOCAL: [Scheme<Local>; 8] = [
     ("ws://", |rest| Ok(Local::WebSocket(Bind::Tcp(authority(rest, Side::Local)?)))),
-    ("ws+unix:", |rest| Ok(Local::WebSocket(Bind::Unix(unix_name(rest, Side::Local)?)))),
+    ("ws+unix:", |rest| Ok(Local::WebSocket(Bind::Unix(unix_name(rest)?)))),
     ("fd:", |rest| Ok(Local::WebSocket(Bind::Fd(descriptor(rest)?)))),
     ("systemd:", |rest| Ok(Local::WebSocket(Bind::Systemd(fd_name(rest)?)))),
     ("tcp://", |rest| Ok(Local::Stream(Bind::Tcp(authority(rest, Side::Local)?)))),
-    ("unix:", |rest| Ok(Local::Stream(Bind::Unix(unix_name(rest, Side::Local)?)))),
+    ("unix:", |rest| Ok(Local::Stream(Bind::Unix(unix_name(rest)?)))),
+    ("connect://", |rest| Ok(Local::Connect(Bind::Tcp(authority(rest, Side::Local)?)))),
+    ("connect+unix:", |rest| Ok(Local::Connect(Bind::Unix(unix_name(rest)?)))),
 ];
 
-const REMOTE: [Scheme<Remote>; 3] = [
+const REMOTE: [Scheme<Remote>; 4] = [
     ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
-    ("unix:", |rest| Ok(Remote::Unix(unix_name(rest, Side::Remote)?))),
+    ("unix:", |rest| Ok(Remote::Unix(unix_name(rest)?))),
     ("ws://", |rest| Ok(Remote::WebSocket(websocket_url(rest)?))),
+    ("connect:", |rest| nothing_behind(rest).map(|()| Remote::Connect)),
 ];
 
 /// What the two ends do not have in common.
@@ -48,6 +51,11 @@ impl Side {
         }
     }
 
+    /// Likewise, with a host.
+    fn address(self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
     fn unix_scheme(self) -> &'static str {
         match self {
             Self::Local => "ws+unix:",
@@ -58,6 +66,10 @@ impl Side {
 
 /// The value of `--local`.
 pub(super) fn local(text: &str) -> Result<Local, Flaw> {
+    if behind(text, "connect:") == Some("") {
+        let flaw = Flaw::new("is for --remote; what listens for CONNECT has a host and a port");
+        return Err(flaw.like(format!("connect://{}", Side::Local.address())));
+    }
     read(text, &LOCAL, |text| Ok(Local::WebSocket(Bind::Tcp(host_port(text, Side::Local)?))))
 }
 
@@ -106,7 +118,7 @@ fn read<T>(
 ) -> Result<T, Flaw> {
     for (scheme, read) in schemes {
         if let Some(rest) = behind(text, scheme) {
-            return read(rest);
+            return read(rest).map_err(|flaw| behind_scheme(flaw, scheme));
         }
         // `ws:8080` may be a host of that name, `ws:host:8080` is none.
         let slashless = scheme.strip_suffix("//").and_then(|scheme| behind(text, scheme));
@@ -127,6 +139,16 @@ fn read<T>(
         ))),
         None => bare(text),
     }
+}
+
+/// What was shown in place of the text behind `scheme`, with the scheme. What has one of its own
+/// stays.
+fn behind_scheme(flaw: Flaw, scheme: &str) -> Flaw {
+    let whole = |example: String| match foreign_scheme(&example) {
+        Some(_) => example,
+        None => format!("{scheme}{example}"),
+    };
+    Flaw { example: flaw.example.map(whole), ..flaw }
 }
 
 /// What follows `scheme`, in any case (RFC 3986 §3.1).
@@ -151,7 +173,27 @@ fn foreign_scheme(text: &str) -> Option<(&str, &str)> {
 
 /// What stands behind `//`. The `/` that ends a copied URL is no path.
 fn authority(text: &str, side: Side) -> Result<HostPort, Flaw> {
-    host_port(text.strip_suffix('/').unwrap_or(text), side)
+    host_port(text.strip_suffix('/').unwrap_or(text), side).map_err(|flaw| {
+        let example = flaw.example.unwrap_or_else(|| side.address());
+        Flaw { example: Some(example), ..flaw }
+    })
+}
+
+/// What is behind `connect:`. `connect://` is how a listener is spelled.
+fn nothing_behind(text: &str) -> Result<(), Flaw> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let problem = match text.strip_prefix("//") {
+        Some(_) => {
+            "connect:// is for --local; as a remote, connect: leaves the target to \
+                    whoever connects, and nothing follows it"
+        }
+        None => "nothing follows connect:, for whoever connects names the target",
+    };
+    let flaw = Flaw::new(problem);
+    // A host may be called like the scheme.
+    Err(flaw.like(if is_number(text) { format!("tcp://connect:{text}") } else { String::new() }))
 }
 
 /// `HOST[:PORT][/path][?query]` (RFC 6455 §3); the port is 80 if there is none.
@@ -309,7 +351,7 @@ fn port(text: &str, side: Side) -> Result<u16, Flaw> {
 }
 
 /// `/path` or `@name`. `scheme:///path` is a path as well, for it is often seen.
-fn unix_name(text: &str, side: Side) -> Result<UnixName, Flaw> {
+fn unix_name(text: &str) -> Result<UnixName, Flaw> {
     let text = if text.starts_with("///") { &text[2..] } else { text };
     let name = text.strip_prefix('@').unwrap_or(text);
     let flaw = if name.is_empty() {
@@ -327,7 +369,7 @@ fn unix_name(text: &str, side: Side) -> Result<UnixName, Flaw> {
     } else {
         return Ok(UnixName::Path(text.into()));
     };
-    Err(Flaw::new(flaw).like(format!("{}/run/app.sock", side.unix_scheme())))
+    Err(Flaw::new(flaw).like("/run/app.sock"))
 }
 
 /// A descriptor that can be a listening socket; inetd(8) hands it over as 0.
@@ -338,7 +380,7 @@ fn descriptor(text: &str) -> Result<i32, Flaw> {
         Ok(fd) => return Ok(fd),
         Err(_) => "is not a descriptor number",
     };
-    Err(Flaw::new(flaw).like("fd:3"))
+    Err(Flaw::new(flaw).like("3"))
 }
 
 /// A name as `LISTEN_FDNAMES` can carry it (sd_listen_fds(3)).
@@ -347,8 +389,10 @@ fn fd_name(text: &str) -> Result<String, Flaw> {
         && text.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && b != b':');
     match good {
         true => Ok(text.to_owned()),
-        false => Err(Flaw::new("takes a FileDescriptorName= of at most 255 ASCII characters")
-            .like("systemd:web")),
+        false => {
+            Err(Flaw::new("takes a FileDescriptorName= of at most 255 ASCII characters")
+                .like("web"))
+        }
     }
 }
 
@@ -397,6 +441,10 @@ mod tests {
             ("ws+unix:/run/a.sock", "ws+unix:/run/a.sock"),
             ("ws+unix:///run/a.sock", "ws+unix:/run/a.sock"),
             ("ws+unix:@a/b", "ws+unix:@a/b"),
+            ("connect://127.0.0.1:0", "connect://127.0.0.1:0"),
+            ("CONNECT://[::1]:3128/", "connect://[::1]:3128"),
+            ("connect:8080", "ws://connect:8080"),
+            ("connect+unix:/run/a.sock", "connect+unix:/run/a.sock"),
         ] {
             assert_eq!(local_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -414,6 +462,8 @@ mod tests {
             ("tcp:5000", "tcp://tcp:5000"),
             ("unix:/run/a b.sock", "unix:/run/a b.sock"),
             ("unix:@name", "unix:@name"),
+            ("connect:", "connect:"),
+            ("Connect:", "connect:"),
         ] {
             assert_eq!(remote_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -487,16 +537,23 @@ mod tests {
             ("/run/a.sock", "is it a unix socket?", "ws+unix:/run/a.sock"),
             ("@name", "is it a unix socket?", "ws+unix:@name"),
             ("127.0.0.1:80/", "path", ""),
-            ("ws://127.0.0.1:80/chat", "path", ""),
-            ("ws://127.0.0.1:80//", "path", ""),
-            ("ws://", "is empty", ""),
-            ("ws:///", "is empty", ""),
+            ("ws://127.0.0.1:80/chat", "path", "ws://127.0.0.1:8080"),
+            ("ws://127.0.0.1:80//", "path", "ws://127.0.0.1:8080"),
+            ("ws://", "is empty", "ws://127.0.0.1:8080"),
+            ("ws:///", "is empty", "ws://127.0.0.1:8080"),
+            ("ws:///run/a.sock", "is it a unix socket?", "ws+unix:/run/a.sock"),
             ("ws:127.0.0.1:80", "is spelled ws://", "ws://127.0.0.1:80"),
             ("ws:", "is spelled ws://", ""),
             ("wss://0.0.0.0:443", "\"wss\" is not one of the schemes ws://, ws+unix:, fd:", ""),
-            ("connect://a:80", "\"connect\" is not one of the schemes", ""),
+            ("connect:", "is for --remote", "connect://127.0.0.1:8080"),
+            ("connect:a:80", "is spelled connect://", "connect://a:80"),
+            ("connect://", "is empty", "connect://127.0.0.1:8080"),
+            ("connect://a", "has no port", "connect://a:8080"),
+            ("connect://u:p@a:80", "user name", "connect://127.0.0.1:8080"),
+            ("connect+unix:a", "is neither an absolute path", "connect+unix:/run/app.sock"),
             ("udp://0.0.0.0:80", "\"udp\" is not one of the schemes", ""),
-            ("tcp://0.0.0.0", "has no port", "0.0.0.0:8080"),
+            ("tcp://0.0.0.0", "has no port", "tcp://0.0.0.0:8080"),
+            ("unix:a", "is neither an absolute path", "unix:/run/app.sock"),
             ("fd:", "number of an open descriptor", "fd:3"),
             ("fd:-1", "number of an open descriptor", "fd:3"),
             ("fd:3x", "number of an open descriptor", "fd:3"),
@@ -535,7 +592,7 @@ mod tests {
             (":5900", "has no host", "127.0.0.1:5900"),
             ("*:5900", "is no address", ""),
             ("user@host:22", "user name", ""),
-            ("tcp://user:secret@host:22", "user name", ""),
+            ("tcp://user:secret@host:22", "user name", "tcp://127.0.0.1:5000"),
             ("host name:22", "has a space", ""),
             (" host:22", "has a space", ""),
             ("host:22 ", "has a space", ""),
@@ -550,18 +607,25 @@ mod tests {
             ("127.1:22", "is not an IPv4 address", ""),
             ("2130706433:22", "is not an IPv4 address", ""),
             ("0x7f000001:22", "is not an IPv4 address", ""),
-            ("ws://", "has no host", "127.0.0.1:80"),
-            ("ws:///chat", "has no host", "127.0.0.1:80"),
-            ("ws://host:0/", "port 0", "host:5000"),
-            ("ws://host:99999/", "over 65535", "host:5000"),
+            ("ws://", "has no host", "ws://127.0.0.1:80"),
+            ("ws:///chat", "has no host", "ws://127.0.0.1:80"),
+            ("ws://host:0/", "port 0", "ws://host:5000"),
+            ("ws://host:99999/", "over 65535", "ws://host:5000"),
             ("ws://host/a#b", "fragment", ""),
             ("ws://host/a\u{e9}", "percent-encoded", ""),
             ("ws://host/a b", "percent-encoded", ""),
             ("ws://user@host/", "user name", ""),
             ("wss://host/", "\"wss\" is not one of the schemes tcp://, unix:, ws://", ""),
             ("tls://host:443", "\"tls\" is not one of the schemes", ""),
-            ("json:", "\"json\" is neither one of the schemes tcp://, unix:, ws:// nor a host", ""),
-            ("connect:", "\"connect\" is neither", ""),
+            (
+                "json:",
+                "\"json\" is neither one of the schemes tcp://, unix:, ws://, connect: nor a host",
+                "",
+            ),
+            ("connect://a:80", "connect:// is for --local", "connect:"),
+            ("connect:a:80", "nothing follows connect:", "connect:"),
+            ("connect:/", "nothing follows connect:", "connect:"),
+            ("connect:80", "nothing follows connect:", "tcp://connect:80"),
             ("token:/etc/tokens", "\"token\" is neither", ""),
             ("host:http", "\"host\" is neither", ""),
             ("host:", "\"host\" is neither", ""),
