@@ -1,10 +1,11 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
-//! `messages`), endpoints (`endpoint`), durations and sizes (`units`), what is said of a wrong one
-//! (`usage`), and what `--help` and `--check` answer (`help`, `check`).
+//! `messages`), endpoints (`endpoint`, `address`), durations and sizes (`units`), what is said of
+//! wrong ones (`usage`), and what `--help` and `--check` answer (`help`, `check`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
+mod address;
 mod check;
 mod endpoint;
 mod help;

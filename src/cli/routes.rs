@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::messages::{first_filled, MessageOptions};
-use super::{endpoint, Argument, Flaw, UsageError};
+use super::{address, endpoint, Argument, Flaw, UsageError};
 use crate::config::{Bind, Host, Local, Remote, Route};
 
 /// Where the only route listens if nothing says otherwise.
@@ -60,17 +60,17 @@ impl Routes {
     }
 
     pub(super) fn set_ws_port(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.ws_port = Some((argument.clone(), endpoint::local_port(&argument.value)?));
+        self.ws_port = Some((argument.clone(), address::local_port(&argument.value)?));
         Ok(())
     }
 
     pub(super) fn set_ip(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.ip = Some((argument.clone(), endpoint::local_host(&argument.value)?));
+        self.ip = Some((argument.clone(), address::local_host(&argument.value)?));
         Ok(())
     }
 
     pub(super) fn set_port(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.port = Some((argument.clone(), endpoint::local_port(&argument.value)?));
+        self.port = Some((argument.clone(), address::local_port(&argument.value)?));
         Ok(())
     }
 
