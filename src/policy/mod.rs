@@ -3,4 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod rule;
 pub mod rules;
+pub mod special;
