@@ -99,6 +99,22 @@ impl Rules {
     }
 }
 
+/// For a person: `allow *.lab.example:22, 10.0.0.0/8; deny 10.0.0.1`.
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list =
+            |rules: &[Rule]| rules.iter().map(Rule::to_string).collect::<Vec<_>>().join(", ");
+        match &self.allow[..] {
+            [] => f.write_str("allow nothing"),
+            rules => write!(f, "allow {}", list(rules)),
+        }?;
+        match &self.deny[..] {
+            [] => Ok(()),
+            rules => write!(f, "; deny {}", list(rules)),
+        }
+    }
+}
+
 /// Why a target must not be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -155,6 +171,14 @@ mod tests {
         let verdict = rules.check(&target, ip.parse().expect(ip));
         assert!(rules.may_allow(&target).is_ok() || verdict.is_err(), "{name} {ip}");
         verdict
+    }
+
+    #[test]
+    fn are_shown_as_they_were_added() {
+        let text = "allow *.lab.example:22, 10.0.0.0/8; deny 10.0.0.1, any:1-1023";
+        assert_eq!(rules("*.lab.example:22 10.0.0.0/8", "10.0.0.1 any:1-1023").to_string(), text);
+        assert_eq!(rules("any", "").to_string(), "allow any");
+        assert_eq!(rules("", "").to_string(), "allow nothing");
     }
 
     #[test]
