@@ -134,6 +134,12 @@ fn authority(text: &str, side: Side) -> Result<HostPort, Flaw> {
     })
 }
 
+/// As they are spelled, for both ends.
+#[cfg(test)]
+pub(super) fn schemes() -> impl Iterator<Item = &'static str> {
+    LOCAL.iter().map(|(scheme, _)| *scheme).chain(REMOTE.iter().map(|(scheme, _)| *scheme))
+}
+
 /// What is behind `connect:`. `connect://` is how a listener is spelled.
 fn nothing_behind(text: &str) -> Result<(), Flaw> {
     if text.is_empty() {

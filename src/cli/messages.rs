@@ -2,6 +2,9 @@
 //!
 //! What a route was told stands in place of what all were told; below both are the defaults.
 
+use std::time::Duration;
+
+use super::units::timer_or_off;
 use super::Flaw;
 use crate::config::{Messages, Subprotocols};
 use crate::proto::encoding::{Encoding, Encodings};
@@ -11,12 +14,16 @@ use crate::proto::encoding::{Encoding, Encodings};
 pub(super) struct MessageOptions {
     encoding: Option<Encoding>,
     allowed: Vec<Encoding>,
-    pub text_lossy: bool,
-    pub subprotocols: Vec<String>,
-    pub fields: Vec<(String, String)>,
+    text_lossy: bool,
+    subprotocols: Vec<String>,
+    half_close: Option<Option<Duration>>,
 }
 
 impl MessageOptions {
+    pub(super) fn set_lossy(&mut self) {
+        self.text_lossy = true;
+    }
+
     pub(super) fn set_encoding(&mut self, text: &str) -> Result<(), Flaw> {
         self.encoding = Some(encoding(text)?);
         Ok(())
@@ -37,24 +44,12 @@ impl MessageOptions {
         Ok(())
     }
 
-    /// `Name: value`, for the request to a `ws://` remote.
-    pub(super) fn add_field(&mut self, text: &str) -> Result<(), Flaw> {
-        let split = text.split_once(':').map(|(name, value)| (name, value.trim()));
-        let Some((name, value)) =
-            split.filter(|(name, _)| !name.is_empty() && name.bytes().all(is_token))
-        else {
-            return Err(Flaw::new("is not a header field, NAME: VALUE"));
-        };
-        if value.chars().any(char::is_control) {
-            return Err(Flaw::new("has a control character in its value"));
-        }
-        let lower = name.to_ascii_lowercase();
-        if ["host", "upgrade", "connection"].contains(&lower.as_str())
-            || lower.starts_with("sec-websocket-")
-        {
-            return Err(Flaw::new(format!("sets {name}, which the handshake sets itself")));
-        }
-        self.fields.push((name.to_owned(), value.to_owned()));
+    /// `off`, or 0 in any unit, answers a Close at once.
+    pub(super) fn set_half_close(&mut self, text: &str) -> Result<(), Flaw> {
+        self.half_close = Some(match text {
+            "off" => None,
+            _ => timer_or_off(text)?,
+        });
         Ok(())
     }
 
@@ -64,14 +59,21 @@ impl MessageOptions {
         self.text_lossy |= later.text_lossy;
         self.allowed.extend(later.allowed);
         self.subprotocols.extend(later.subprotocols);
-        self.fields.extend(later.fields);
+        self.half_close = later.half_close.or(self.half_close);
     }
 
-    /// With `shared` where this route was told nothing of its own, and the defaults below that.
-    pub(super) fn over(self, shared: &Self) -> Messages {
-        let encoding = self.encoding.or(shared.encoding).unwrap_or(Encoding::Binary);
+    /// The subprotocols that a `ws://` remote is offered.
+    pub(super) fn offered(&self, shared: &Self) -> Vec<String> {
+        let names = first_filled(&self.subprotocols, &shared.subprotocols).iter();
+        // The other side chooses among names; `*` is for what we choose from.
+        names.filter(|name| *name != "*").cloned().collect()
+    }
+
+    /// With `shared` where this route was told nothing of its own, and `usual` below that.
+    pub(super) fn over(self, shared: &Self, usual: Messages) -> Messages {
+        let encoding = self.encoding.or(shared.encoding).unwrap_or(usual.encoding);
         let allowed = match first_filled(&self.allowed, &shared.allowed) {
-            [] => Encodings::ALL,
+            [] => usual.allowed,
             listed => listed.iter().fold(Encodings::NONE.with(encoding), |set, e| set.with(*e)),
         };
         let subprotocols = match first_filled(&self.subprotocols, &shared.subprotocols) {
@@ -80,7 +82,8 @@ impl MessageOptions {
             names => Subprotocols::Listed(names.to_vec()),
         };
         let text_lossy = self.text_lossy || shared.text_lossy;
-        Messages { encoding, allowed, text_lossy, subprotocols, half_close: None }
+        let half_close = self.half_close.or(shared.half_close).unwrap_or(usual.half_close);
+        Messages { encoding, allowed, text_lossy, subprotocols, half_close }
     }
 }
 
@@ -106,7 +109,7 @@ fn encoding(name: &str) -> Result<Encoding, Flaw> {
 }
 
 /// `tchar` (RFC 7230 §3.2.6).
-fn is_token(b: u8) -> bool {
+pub(super) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 #[cfg(test)]

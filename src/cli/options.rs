@@ -15,7 +15,8 @@ pub(super) struct Opt {
     /// Without its dashes.
     pub name: &'static str,
     pub letter: Option<char>,
-    /// A value that is always right: the default, where there is one that can be written.
+    /// A value that is always right: the default, where there is one that can be written. What
+    /// an option with an optional value means alone.
     pub example: &'static str,
     pub action: Action,
 }
@@ -27,6 +28,8 @@ pub(super) enum Action {
     Limit(fn(&mut Limits, &str) -> Result<(), Flaw>),
     /// Takes a value.
     Value(fn(&mut CommandLine, &Argument) -> Result<(), Flaw>),
+    /// Takes a value behind `=`, or stands alone.
+    Optional(fn(&mut CommandLine, &Argument) -> Result<(), Flaw>),
     /// Takes none.
     Switch(fn(&mut CommandLine)),
     Help,
@@ -49,9 +52,16 @@ const OPTIONS: &[Opt] = &[
     value("port", "8080", |c, a| c.routes.set_port(a)),
     value("encoding", "binary", |c, a| c.routes.messages().set_encoding(&a.value)),
     value("allow-encoding", "binary,text,base64", |c, a| c.routes.messages().allow(&a.value)),
-    switch("text-lossy", |c| c.routes.messages().text_lossy = true),
+    switch("text-lossy", |c| c.routes.messages().set_lossy()),
     value("subprotocol", "binary", |c, a| c.routes.messages().add_subprotocol(&a.value)),
-    value("header", "Name: value", |c, a| c.routes.messages().add_field(&a.value)),
+    optional("half-close", "5s", |c, a| c.routes.messages().set_half_close(&a.value)),
+    value("allow", "example.com:443", |c, a| c.routes.options().allow(a)),
+    value("deny", "10.0.0.0/8", |c, a| c.routes.options().deny(a)),
+    value("connect", "full", |c, a| c.routes.options().set_form(a)),
+    value("header", "Name: value", |c, a| c.routes.options().add_field(a)),
+    value("basic-file", "/etc/ws-tcp-proxy/basic", |c, a| c.routes.options().set_basic(a)),
+    value("bearer-file", "/etc/ws-tcp-proxy/token", |c, a| c.routes.options().set_bearer(a)),
+    value("proxy-basic-file", "/etc/ws-tcp-proxy/users", |c, a| c.routes.options().set_users(a)),
     limit("max-connections", "1000", |l, v| {
         count(v, 1..=MAX_CONNECTIONS).map(|n| l.max_connections = n)
     }),
@@ -89,6 +99,14 @@ const fn value(
     Opt { name, letter: None, example, action: Action::Value(set) }
 }
 
+const fn optional(
+    name: &'static str,
+    alone: &'static str,
+    set: fn(&mut CommandLine, &Argument) -> Result<(), Flaw>,
+) -> Opt {
+    Opt { name, letter: None, example: alone, action: Action::Optional(set) }
+}
+
 const fn limit(
     name: &'static str,
     example: &'static str,
@@ -122,6 +140,34 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     OPTIONS.iter().map(|option| option.name)
 }
 
+/// The long names that a word which is none may stand for.
+pub(super) fn like(word: &str) -> impl Iterator<Item = &'static str> + '_ {
+    names().filter(move |name| may_mean(word, name))
+}
+
+/// Whether `word` begins `name` or is one of its words, or is a slip or two away from it.
+fn may_mean(word: &str, name: &str) -> bool {
+    let part = name.starts_with(word) || name.split('-').any(|part| part == word);
+    let slips = edits(word, name);
+    (word.len() >= 3 && part) || (slips <= 2 && slips * 2 <= name.len())
+}
+
+/// Characters to insert, delete or replace to get from one word to the other (Levenshtein).
+fn edits(a: &str, b: &str) -> usize {
+    // One row of the table of distances: from the part of `a` read so far to each prefix of `b`.
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = corner + usize::from(from != to);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[row.len() - 1]
+}
+
 fn log_level(text: &str) -> Result<LevelFilter, Flaw> {
     text.parse().map_err(|_| Flaw::new("is none of off, error, warn, info, debug, trace"))
 }
@@ -148,7 +194,7 @@ mod tests {
                 assert_eq!(set(&mut limits, option.example), Ok(()), "--{}", option.name);
                 assert_eq!(limits, Limits::default(), "--{}", option.name);
             }
-            if let Action::Value(_) = option.action {
+            if let Action::Value(_) | Action::Optional(_) = option.action {
                 let example = format!("--{}={}", option.name, option.example);
                 let error = parse(["--check".into(), example.into()]).err();
                 let known = error.map(|e| e.to_string()).unwrap_or_default();

@@ -4,7 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::messages::{first_filled, MessageOptions};
+use super::messages::MessageOptions;
+use super::route_options::RouteOptions;
 use super::{address, endpoint, Argument, Flaw, UsageError};
 use crate::config::{Bind, Host, Local, Remote, Route};
 
@@ -37,7 +38,7 @@ struct Named<T> {
 struct Draft {
     local: Option<Named<Local>>,
     remotes: Vec<Named<Remote>>,
-    messages: MessageOptions,
+    options: RouteOptions,
 }
 
 /// While the arguments are read.
@@ -79,8 +80,12 @@ impl Routes {
         self.positional.push(Argument { option: String::new(), value });
     }
 
+    pub(super) fn options(&mut self) -> &mut RouteOptions {
+        &mut self.latest().options
+    }
+
     pub(super) fn messages(&mut self) -> &mut MessageOptions {
-        &mut self.latest().messages
+        &mut self.options().messages
     }
 }
 
@@ -157,9 +162,9 @@ impl Routes {
         if let Some(draft) = self.drafts.pop() {
             only.local = draft.local;
             only.remotes.extend(draft.remotes);
-            only.messages.extend(draft.messages);
+            only.options.extend(draft.options);
         }
-        only.into_route(&MessageOptions::default())
+        only.into_route(&RouteOptions::default())
     }
 
     fn several(self) -> Result<Vec<Route>, UsageError> {
@@ -171,13 +176,18 @@ impl Routes {
             ));
         }
         reject_listening_twice(&self.drafts)?;
-        let shared = &self.shared.messages;
-        self.drafts.into_iter().map(|draft| draft.into_route(shared)).collect()
+        let shared = &self.shared.options;
+        shared.agree()?;
+        let drafts = self.drafts.into_iter();
+        let routes: Vec<_> =
+            drafts.map(|draft| draft.into_route(shared)).collect::<Result<_, _>>()?;
+        shared.of_use(&routes)?;
+        Ok(routes)
     }
 }
 
 impl Draft {
-    fn into_route(self, shared: &MessageOptions) -> Result<Route, UsageError> {
+    fn into_route(self, shared: &RouteOptions) -> Result<Route, UsageError> {
         let mut remotes = self.remotes.into_iter();
         let (first, second) = (remotes.next(), remotes.next());
         if let (Some(first), Some(second)) = (&first, second) {
@@ -188,21 +198,8 @@ impl Draft {
             ));
         }
         let Some(remote) = first else { return Err(no_remote(self.local)) };
-        let Named { mut endpoint, argument } = remote;
+        let Named { endpoint, argument } = remote;
         let local = self.local.map_or_else(default_local, |local| local.endpoint);
-        let fields = first_filled(&self.messages.fields, &shared.fields);
-        if let Remote::WebSocket(url) = &mut endpoint {
-            url.fields = fields.to_vec();
-            url.subprotocols =
-                first_filled(&self.messages.subprotocols, &shared.subprotocols).to_vec();
-            url.subprotocols.retain(|name| name != "*"); // which is for those who are offered some
-        } else if let Some((name, _)) = self.messages.fields.first() {
-            return Err(UsageError::new(
-                Argument { option: "--header".into(), value: name.clone() },
-                format!("is for the request to a ws:// remote, and {argument} is none"),
-                "write it like --remote ws://127.0.0.1:8080/",
-            ));
-        }
         if bites_its_tail(&local, &endpoint) {
             return Err(UsageError::new(
                 &argument,
@@ -210,8 +207,7 @@ impl Draft {
                 "give one of them another port, like --remote 127.0.0.1:5000",
             ));
         }
-        let messages = self.messages.over(shared);
-        Ok(Route { messages, ..Route::new(local, endpoint) })
+        self.options.route(shared, local, endpoint, &argument)
     }
 }
 

@@ -50,7 +50,7 @@ impl Flaw {
 
     pub(super) fn of(self, argument: &Argument, usual: &str) -> UsageError {
         let example = self.example.as_deref().unwrap_or(usual);
-        let remedy = format!("write it like {} {example}", argument.option);
+        let remedy = format!("write it like {}{}{example}", argument.option, argument.gap());
         UsageError::new(argument, self.problem, remedy)
     }
 }
@@ -58,15 +58,24 @@ impl Flaw {
 /// An option and its value as the user spelled them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Argument {
-    /// With its dashes; empty for a word that stands alone.
+    /// With its dashes, and with `=` where only that may stand before the value; empty for a word
+    /// that stands alone.
     pub option: String,
     pub value: String,
 }
 
+impl Argument {
+    fn gap(&self) -> &'static str {
+        match self.option.is_empty() || self.option.ends_with('=') {
+            true => "",
+            false => " ",
+        }
+    }
+}
+
 impl fmt::Display for Argument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = if self.option.is_empty() { "" } else { " " };
-        write!(f, "{}{gap}{}", self.option, printable(&self.value))
+        write!(f, "{}{}{}", self.option, self.gap(), printable(&self.value))
     }
 }
 
