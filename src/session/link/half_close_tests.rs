@@ -104,3 +104,18 @@ fn without_it_a_close_is_answered_at_once() {
     script.target_sends(b"lost");
     assert_eq!(script.heard().0, b"");
 }
+
+/// There is no stream yet that it could be sent the rest of.
+#[test]
+fn a_peer_that_closes_before_it_names_a_target_is_answered_at_once() {
+    let entrance = Entrance::WebSocket { names: true };
+    let mut script = Script::begin(entrance, Limits::default(), half_closing());
+    script.peer_sends(HEAD.as_bytes());
+    script.got[PEER].clear();
+    script.peer_sends(&[binary(b"CONNECT a.exa"), close(3001)].concat());
+    assert_eq!(script.close_code(), Some(3001));
+    assert!(script.fin[PEER]);
+    script.ends(PEER, false);
+    assert!(script.link.is_over());
+    assert_eq!(script.ended(), (By::Peer, "close", 3001));
+}
