@@ -16,10 +16,13 @@
 //!
 //! Exits with 0 whatever the figures are, with 1 when something could not be measured.
 
+mod compare;
 mod copier;
 mod cores;
 mod epoll;
 mod load;
+mod memory;
+mod plan;
 mod proc;
 mod report;
 mod rows;
@@ -30,8 +33,9 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use plan::Plan;
 use proc::{AS_COPIER, AS_ECHO_SERVER};
-use rows::{Plan, Row, ROWS};
+use rows::{Row, ROWS};
 
 /// Why a figure could not be had; only ever shown.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

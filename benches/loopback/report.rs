@@ -110,6 +110,28 @@ impl Line {
     }
 }
 
+/// A line that is judged by the ratio of both.
+pub fn by_ratio(title: &str, versus: Versus, must: Bound, aim: Bound) -> Line {
+    Line {
+        title: title.into(),
+        versus: Ok(versus),
+        judged: Judged::Ratio,
+        must: Some(must),
+        aim: Some(aim),
+    }
+}
+
+/// A line that is judged by our own figure.
+pub fn by_ours(
+    title: String,
+    versus: Result<Versus, String>,
+    decimals: usize,
+    must: Option<Bound>,
+    aim: Option<Bound>,
+) -> Line {
+    Line { title, versus, judged: Judged::Ours(decimals), must, aim }
+}
+
 /// Prints the lines as a Markdown table whose source is aligned too.
 pub fn print(lines: &[Line]) {
     let head = ["figure", "ours", "copier", "ratio", "must", "aim", "verdict"].map(String::from);
