@@ -44,7 +44,7 @@ pub fn idle(plan: &Plan) -> Outcome<Vec<Line>> {
     let [idle, closed] = compare("idle-closed", plan.memory_rounds, |kind| {
         let server = Server::start_echo_server()?;
         with_proxy(kind, server.port, |proxy| {
-            let (started, open, closed) = hold_idle(proxy, kind, count)?;
+            let (started, open, closed) = hold_idle(proxy, count)?;
             let growth = less(open.anonymous, started.anonymous) * 1024.0;
             Ok([growth / count as f64, less(closed.rss, started.rss)])
         })
@@ -61,12 +61,12 @@ pub fn idle(plan: &Plan) -> Outcome<Vec<Line>> {
 
 /// Memory just started, with `count` connections that have done one echo each, and 1-2 s after they
 /// closed. The echo proves that both legs of a connection stand.
-fn hold_idle(proxy: &Server, kind: Kind, count: usize) -> Outcome<(Memory, Memory, Memory)> {
+fn hold_idle(proxy: &Server, count: usize) -> Outcome<(Memory, Memory, Memory)> {
     let started = proxy.settled_memory(Duration::ZERO, Duration::from_secs(1))?;
     // One at a time, or the listener's backlog overflows and SYNs are sent again a second later.
     let mut clients = Vec::new();
     for _ in 0..count {
-        clients.push(open_and_echo(proxy, kind)?);
+        clients.push(open_and_echo(proxy)?);
     }
     let open = proxy.settled_memory(Duration::ZERO, Duration::from_secs(2))?;
     for client in &mut clients {
@@ -86,10 +86,10 @@ pub fn burst(plan: &Plan) -> Outcome<Vec<Line>> {
         let target = Target::new()?;
         with_proxy(kind, target.port, |proxy| {
             let started = proxy.settled_memory(Duration::ZERO, Duration::from_secs(1))?;
-            let batch = kind.wire().batch(LARGE, BATCH / LARGE);
+            let batch = proxy.wire.batch(LARGE, BATCH / LARGE);
             let up = plan.burst / BATCH as u64 * batch.len() as u64;
             let (mut clients, mut targets) = (Vec::new(), Vec::new());
-            for client in open_all(proxy, kind, CONNECTIONS)? {
+            for client in open_all(proxy, CONNECTIONS)? {
                 clients.push(client.into_flow(up, plan.burst)?);
                 targets.push(Flow::target(target.accept()?, plan.burst, plan.burst)?);
             }
@@ -121,7 +121,7 @@ pub fn stall(plan: &Plan) -> Outcome<Vec<Line>> {
         let target = Target::new()?;
         with_proxy(kind, target.port, |proxy| {
             // Held, and never read from.
-            let clients = open_all(proxy, kind, 1 + CONNECTIONS)?;
+            let clients = open_all(proxy, 1 + CONNECTIONS)?;
             let mut targets = Vec::new();
             for _ in &clients {
                 targets.push(Flow::target(target.accept()?, OFFER, 0)?);
