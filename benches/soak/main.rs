@@ -19,6 +19,7 @@
 mod common;
 #[path = "../loopback/cores.rs"]
 mod cores;
+mod ends;
 mod idle;
 mod pairs;
 mod script;

@@ -9,32 +9,22 @@
 //!
 //! When both directions are through, the client says Close 1000.
 
-use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use ws_tcp_proxy::proto::close::Close;
 use ws_tcp_proxy::proto::frame::{Opcode, Role};
 use ws_tcp_proxy::proto::message::{Decoder, Kind, Step};
 
-use crate::common::stream::explain;
 use crate::common::ws::reason;
 use crate::common::{Proxy, Random, Stream, Target, Ws, PATIENCE};
-use crate::script::{fill, length, Pings, Script, LONGEST};
+use crate::ends::{receive_bytes, send_bytes, spawn, Pace, Sum, Tally, READ};
+use crate::script::{Pings, Script, LONGEST};
 use crate::{grouped, kb, start_proxy, BUFFER_SIZE, MAX_MEMORY, SLACK};
 
 /// Bytes of frames that are made before they are sent.
 const BATCH: usize = 256 << 10;
-
-/// Bytes of a read at full speed, at most.
-const READ: usize = 256 << 10;
-
-/// Reads of a single byte in a row, and the pause before each: long enough for every buffer behind
-/// the reader to get full.
-const DRIBBLE: u32 = 20_000;
-const PAUSE: Duration = Duration::from_micros(50);
 
 /// What to run.
 #[derive(Clone, Copy)]
@@ -126,30 +116,6 @@ fn check_log(plan: Plan, proxy: &Proxy) {
     }
 }
 
-/// Bytes that passed one end in one direction.
-#[derive(Default)]
-pub struct Tally {
-    bytes: u64,
-    sha256: Sha256,
-}
-
-impl Tally {
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len() as u64;
-        self.sha256.update(bytes);
-    }
-
-    fn finish(self) -> Sum {
-        Sum { bytes: self.bytes, sha256: format!("{:x}", self.sha256.finalize()) }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Sum {
-    bytes: u64,
-    sha256: String,
-}
-
 /// What a pair, or all of them, did besides.
 #[derive(Default)]
 struct Counts {
@@ -220,15 +186,6 @@ impl Pair {
         assert!(state.pings.is_settled(), "pair {}: the last Ping has no Pong", self.number);
         Counts { frames, answered: state.pings.answered, superseded: state.pings.superseded }
     }
-}
-
-fn spawn<T: Send + 'static>(
-    pair: usize,
-    end: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    let thread = thread::Builder::new().name(format!("pair {pair}, {end}"));
-    thread.spawn(work).expect("start a thread")
 }
 
 /// What the two threads of a client tell each other.
@@ -353,68 +310,5 @@ fn receive_frames(mut stream: Stream, bytes: u64, mut pace: Pace, client: &Clien
                 }
             }
         }
-    }
-}
-
-fn send_bytes(mut stream: Stream, bytes: u64, mut random: Random) -> Sum {
-    let mut sent = Tally::default();
-    let mut buffer = vec![0; LONGEST];
-    while sent.bytes < bytes {
-        let left = usize::try_from(bytes - sent.bytes).unwrap_or(usize::MAX);
-        let piece = &mut buffer[..length(&mut random).min(left)];
-        fill(&mut random, piece);
-        sent.add(piece);
-        stream.send(piece);
-    }
-    sent.finish()
-}
-
-fn receive_bytes(mut stream: Stream, mut pace: Pace) -> Sum {
-    let mut received = Tally::default();
-    let mut buffer = vec![0; READ];
-    loop {
-        match pace.read(&mut stream, &mut buffer) {
-            0 => return received.finish(),
-            n => received.add(&buffer[..n]),
-        }
-    }
-}
-
-/// How much each read takes: any number of bytes at full speed, one where it dribbles.
-struct Pace {
-    random: Random,
-    /// Bytes after which to dribble, the next one last.
-    dribbles: Vec<u64>,
-    /// Single bytes still to be read.
-    single: u32,
-    read: u64,
-}
-
-impl Pace {
-    fn new(plan: Plan, seed: u64) -> Self {
-        let dribbles = if plan.dribble { vec![plan.bytes / 2, 0] } else { Vec::new() };
-        Self { random: Random::new(seed), dribbles, single: 0, read: 0 }
-    }
-
-    /// One read, 0 at FIN.
-    ///
-    /// # Panics
-    /// If the stream was reset, or nothing comes for [`PATIENCE`].
-    fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> usize {
-        if self.dribbles.last().is_some_and(|at| *at <= self.read) {
-            self.dribbles.pop();
-            self.single = DRIBBLE;
-        }
-        let most = if self.single > 0 {
-            self.single -= 1;
-            thread::sleep(PAUSE);
-            1
-        } else {
-            1 + self.random.below(buffer.len())
-        };
-        let outcome = stream.read(&mut buffer[..most]);
-        let n = outcome.unwrap_or_else(|e| panic!("after {} bytes: {}", self.read, explain(&e)));
-        self.read += n as u64;
-        n
     }
 }
