@@ -37,12 +37,14 @@ impl Tally {
     }
 }
 
+/// What a finished [`Tally`] comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sum {
     pub bytes: u64,
     sha256: String,
 }
 
+/// A thread that says in a panic which end it is.
 pub fn spawn<T: Send + 'static>(
     pair: usize,
     end: &str,
@@ -52,19 +54,19 @@ pub fn spawn<T: Send + 'static>(
     thread.spawn(work).expect("start a thread")
 }
 
-pub fn send_bytes(mut stream: Stream, bytes: u64, mut random: Random) -> Sum {
-    let mut sent = Tally::default();
+/// Goes on until `bytes` were sent in all.
+pub fn send_bytes(stream: &mut Stream, sent: &mut Tally, bytes: u64, random: &mut Random) {
     let mut buffer = vec![0; LONGEST];
     while sent.bytes < bytes {
         let left = usize::try_from(bytes - sent.bytes).unwrap_or(usize::MAX);
-        let piece = &mut buffer[..length(&mut random).min(left)];
-        fill(&mut random, piece);
+        let piece = &mut buffer[..length(random).min(left)];
+        fill(random, piece);
         sent.add(piece);
         stream.send(piece);
     }
-    sent.finish()
 }
 
+/// All that comes before FIN.
 pub fn receive_bytes(mut stream: Stream, mut pace: Pace) -> Sum {
     let mut received = Tally::default();
     let mut buffer = vec![0; READ];

@@ -9,6 +9,7 @@
 //!
 //! When both directions are through, the client says Close 1000.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.bytes.saturating_mul(2 * self.pairs as u64)
     }
 
@@ -49,6 +50,27 @@ impl Plan {
         let rate = if self.narrow { 2_000_000 } else { 40_000_000 };
         Duration::from_secs(120 + self.total() / rate)
     }
+
+    pub fn listen(&self) -> Target {
+        if self.narrow {
+            Target::listen_narrow()
+        } else {
+            Target::listen()
+        }
+    }
+
+    pub fn connect(&self, proxy: &Proxy) -> Stream {
+        let connect = if self.narrow { Stream::tcp_narrow } else { Stream::tcp };
+        connect(proxy.port())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.dribble { " --dribble" } else { "" };
+        let room = if self.narrow { " --narrow" } else { "" };
+        write!(f, "pairs {}, {} bytes each way{mode}{room}", self.pairs, grouped(self.bytes))
+    }
 }
 
 /// Runs it and prints what it took.
@@ -56,7 +78,7 @@ impl Plan {
 /// # Panics
 /// If any end saw anything else than it should.
 pub fn run(plan: Plan) {
-    let target = if plan.narrow { Target::listen_narrow() } else { Target::listen() };
+    let target = plan.listen();
     // An end that only this deadline brings about comes after our patience.
     let proxy = start_proxy(&target.endpoint, &["--close-timeout", "120s"]);
     let start = proxy.memory();
@@ -66,15 +88,13 @@ pub fn run(plan: Plan) {
         ends.into_iter().enumerate().map(|(i, e)| Pair::start(plan, i, e)).collect();
     let counts = pairs.into_iter().fold(Counts::default(), |sum, pair| sum.plus(&pair.finish()));
     let (took, ticks) = (began.elapsed().as_secs_f64(), proxy.cpu_ticks() - ticks);
-    check_log(plan, &proxy);
+    check_log(plan, &proxy, plan.pairs);
     let peak = proxy.peak_memory();
     thread::sleep(Duration::from_secs(1));
     let after = proxy.memory();
 
     let gb = plan.total() as f64 / 1e9;
-    let mode = if plan.dribble { " --dribble" } else { "" };
-    let room = if plan.narrow { " --narrow" } else { "" };
-    println!("pairs {}, {} bytes each way{mode}{room}", plan.pairs, grouped(plan.bytes));
+    println!("{plan}");
     println!(
         "  seed {}; SHA-256 equal at both ends of all {} directions",
         plan.seed,
@@ -95,22 +115,32 @@ pub fn run(plan: Plan) {
         ticks as f64 / 100.0 / gb
     );
     println!("  proxy RSS kB: start {}, peak {}, 1 s after {}", kb(start), kb(peak), kb(after));
+    check_memory(plan, start, peak, after);
+}
+
+/// The client's end and the target's.
+fn connect(plan: Plan, proxy: &Proxy, target: &Target) -> (Stream, Stream) {
+    // No target has spoken yet, so nothing behind the answer's head gets lost.
+    let client = Ws::open(plan.connect(proxy), "/", &[]).into_stream();
+    (client, target.accept())
+}
+
+/// What the proxy may have needed, and what it may keep.
+///
+/// # Panics
+/// If it was more.
+pub fn check_memory(plan: Plan, start: usize, peak: usize, after: usize) {
     let allowed = start + MAX_MEMORY.min(2 * plan.pairs * BUFFER_SIZE) + SLACK;
     assert!(peak <= allowed, "RSS was {} kB, more than {}", kb(peak), kb(allowed));
     assert!(after <= start + SLACK, "RSS stayed {} kB above start", kb(after - start));
 }
 
-/// The client's end and the target's.
-fn connect(plan: Plan, proxy: &Proxy, target: &Target) -> (Stream, Stream) {
-    let connect = if plan.narrow { Stream::tcp_narrow } else { Stream::tcp };
-    // No target has spoken yet, so nothing behind the answer's head gets lost.
-    let client = Ws::open(connect(proxy.port()), "/", &[]).into_stream();
-    (client, target.accept())
-}
-
-/// The proxy's own account of it.
-fn check_log(plan: Plan, proxy: &Proxy) {
-    for closed in proxy.wait_for_closed(plan.pairs) {
+/// The proxy's own account of the first `count` pairs.
+///
+/// # Panics
+/// If it differs from ours.
+pub fn check_log(plan: Plan, proxy: &Proxy, count: usize) {
+    for closed in proxy.wait_for_closed(count) {
         let logged = (closed.code, closed.inbound, closed.outbound);
         assert_eq!(logged, (1000, plan.bytes, plan.bytes), "code, in and out in the proxy's log");
     }
@@ -164,7 +194,7 @@ impl Pair {
                 receive_frames(peer_in, bytes, pace(1), &receiving)
             }),
             target_sends: spawn(number, "target sends", move || {
-                send_bytes(target, bytes, Random::new(seed(2)))
+                send_all(target, bytes, Random::new(seed(2)))
             }),
             target_receives: spawn(number, "target receives", move || {
                 receive_bytes(target_in, pace(3))
@@ -311,4 +341,10 @@ fn receive_frames(mut stream: Stream, bytes: u64, mut pace: Pace, client: &Clien
             }
         }
     }
+}
+
+fn send_all(mut stream: Stream, bytes: u64, mut random: Random) -> Sum {
+    let mut sent = Tally::default();
+    send_bytes(&mut stream, &mut sent, bytes, &mut random);
+    sent.finish()
 }
