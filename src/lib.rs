@@ -10,11 +10,11 @@
 //! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake |
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
-//! | | [`policy`] | who is let in |
+//! | | [`policy`] | who is let in, and to which target |
 //! | 2 world | [`net`] | sockets, names, signals and the loop that serves them |
 //! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
 //!
-//! To read it: this page, then `session/mod.rs`, `session/link.rs`, `net/connection.rs`,
+//! To read it: this page, then `session/mod.rs`, `session/link/mod.rs`, `net/connection/mod.rs`,
 //! `net/event_loop.rs`.
 //!
 //! # How bytes flow
@@ -37,6 +37,14 @@
 //! emptied the socket, unless a hang-up, an error or urgent data was signalled, which may hide
 //! behind it.
 //!
+//! # Who names the target
+//!
+//! The route, or whoever connects: by a `CONNECT` head at the start of the stream, over a WebSocket
+//! or a plain one. Then the connection opens first and dials after, so a refusal is answered in the
+//! stream, with a response head and a Close. What is dialled is an address that [`policy::rules`]
+//! has seen. A near end ([`config::Local::Connect`]) reads the same head from a tool and passes it
+//! on; the far end's answer is the tool's answer, unless that end goes without one.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always
@@ -46,6 +54,7 @@
 //! |---|---|---|
 //! | target sends FIN | deliver, Close 1000; read on until the peer's Close | write side stays open |
 //! | peer sends Close | answer with its code; ignore later data | deliver, then shut the write side |
+//! | the same under half-close | deliver what the target still says, to its end or until that makes no progress; then answer | the same |
 //! | both Closes done | a server sends FIN at once, a client waits for it; read to EOF | |
 //! | peer ends without Close | nothing to send; 1006 in the log | deliver, shut the write side |
 //! | protocol error | Close with its code, FIN, discard until EOF | deliver, shut the write side |

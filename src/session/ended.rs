@@ -56,6 +56,8 @@ pub enum Why {
     IdleTimeout,
     /// `--max-lifetime`
     MaxLifetime,
+    /// The far end did not answer the `CONNECT` that was passed on to it.
+    Unanswered,
     /// `--pong-timeout`
     PongTimeout,
     /// `--send-timeout`
@@ -77,6 +79,7 @@ impl Why {
             Self::NoRequest => "no-request",
             Self::IdleTimeout => "idle-timeout",
             Self::MaxLifetime => "max-lifetime",
+            Self::Unanswered => "unanswered",
             Self::PongTimeout => "pong-timeout",
             Self::SendTimeout => "send-timeout",
             Self::Shutdown => "shutdown",
@@ -101,6 +104,7 @@ impl Ended {
         match (self.why, self.by) {
             (Why::PongTimeout, By::Peer) => "the client does not answer pings",
             (Why::PongTimeout, _) => "the target does not answer pings",
+            (Why::Unanswered, _) => "no answer to CONNECT",
             (why, _) => why.name(),
         }
     }

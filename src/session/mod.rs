@@ -327,15 +327,18 @@ impl Session {
     }
 
     /// How long a closing may go without progress, if it were `usual` without half-close. Who
-    /// waits for a lingering peer waits longer than that one may linger.
-    pub fn patience(&self, usual: Duration) -> Duration {
+    /// waits for a lingering peer waits longer than that one may linger, but not at all if nobody
+    /// takes what it says (`is_heard`): it may go on for long.
+    pub fn patience(&self, usual: Duration, is_heard: bool) -> Duration {
         let half_close = Duration::from_millis(u64::from(self.half_close));
         if self.lingers() {
             half_close
-        } else if self.is_closing() && !self.has_heard_all() {
+        } else if self.half_close == 0 || !self.is_closing() || self.has_heard_all() {
+            usual
+        } else if is_heard {
             half_close + usual
         } else {
-            usual
+            Duration::ZERO
         }
     }
 
@@ -436,7 +439,9 @@ impl Session {
             Opcode::Close => {
                 let code = Close::decode(self.decoder.control())?.code;
                 self.receiving = Receiving::Closed(code);
-                if self.half_close == 0 {
+                // Any other code says that it has failed: it does not await the rest.
+                let is_good = code == CloseCode::NORMAL || code == CloseCode::NO_STATUS;
+                if self.half_close == 0 || !is_good {
                     self.close(code, "");
                 }
                 Ok(Some(Stop::Closed))

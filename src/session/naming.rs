@@ -70,13 +70,18 @@ pub struct Tunnel {
     pub request: ConnectRequest,
     connect: Connect,
     /// What stood behind the head.
-    rest: Vec<u8>,
+    pub rest: Vec<u8>,
 }
 
 impl Tunnel {
     /// Whether a refusal is to be answered with a response head.
     pub fn awaits_answer(&self) -> bool {
         self.connect != Connect::Answer || self.request.form == Form::Full
+    }
+
+    /// Whether the remote will answer in our place.
+    pub fn is_answered_by_remote(&self) -> bool {
+        self.connect == Connect::Forward(Form::Full)
     }
 
     /// What is said first, and to which leg, once the remote is there.

@@ -27,6 +27,12 @@ impl Link {
             Deadline::Handshake if matches!(self.stage, Stage::Ask(_)) => {
                 return Some(Due::NoAnswer)
             }
+            Deadline::Handshake if self.is_relaying() => {
+                if self.owes_answer() {
+                    let code = CloseCode::GOING_AWAY;
+                    self.close(By::Target, Why::Unanswered, code, hot, ctx);
+                }
+            }
             Deadline::Handshake => {
                 let secs = ctx.limits.handshake_timeout.as_secs_f32();
                 let reason = format!("no complete request within {secs} s");

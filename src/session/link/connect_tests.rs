@@ -46,6 +46,7 @@ fn a_far_end_dials_what_is_named_and_answers_in_the_stream() {
         assert_eq!(script.heard().0, ESTABLISHED);
         assert_eq!(script.got[TARGET], b"behind and more", "cut at {cut}");
         assert_eq!(target(&script).as_deref(), Some("a.example:443"), "for as long as it lives");
+        assert_eq!(script.link.bytes_from(PEER), 15);
         script.target_sends(b"answer");
         assert!(script.heard().0.ends_with(b"\r\n\r\nanswer"));
     }
@@ -207,4 +208,36 @@ fn stopping_closes_whoever_has_not_named_a_target() {
         script.ends(PEER, false);
         assert!(script.link.is_over(), "named: {named}");
     }
+}
+
+/// The far end that goes, breaks the protocol or says nothing, before it has answered.
+#[test]
+fn a_near_end_answers_for_a_far_end_that_does_not() {
+    let asked = || {
+        let mut script = stream(Connect::Forward(Form::Full));
+        script.peer_sends(FULL.as_bytes());
+        script.ask();
+        script.target_sends(ANSWER.as_bytes());
+        assert!(hear(Role::Server, &script.got[TARGET]).0.starts_with(FULL.as_bytes()));
+        script
+    };
+    let masked = binary(b"HTTP/1.1 200 OK");
+    let polite = &[0x88, 0x02, 0x03, 0xe8][..];
+    for (said, status) in [(&masked[..], "502"), (polite, "502"), (b"", "504")] {
+        let mut script = asked();
+        script.target_sends(said);
+        script.at(secs(20));
+        let got = String::from_utf8(script.got[PEER].clone()).unwrap();
+        assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{said:x?}: {got}");
+        assert!(script.fin[PEER]);
+    }
+    let mut script = asked();
+    script.ends(TARGET, false);
+    assert!(script.got[PEER].starts_with(b"HTTP/1.1 502 "));
+
+    let mut script = asked();
+    let answer = [&[0x82, ESTABLISHED.len() as u8], ESTABLISHED, polite].concat();
+    script.target_sends(&answer);
+    script.at(secs(20));
+    assert_eq!(script.got[PEER], ESTABLISHED, "once it has answered, it is its answer");
 }

@@ -63,6 +63,9 @@ impl Link {
             }
             Codec::Raw => {}
         }
+        if side == 1 {
+            self.answer_for_target(Status::BadGateway, hot, ctx);
+        }
         Step::Deliver(sink)
     }
 
@@ -88,6 +91,8 @@ impl Link {
         self.note_failure(side);
         self.break_leg(side, ctx);
         self.start_closing(ctx);
+        // One that has begun may have less to wait for now.
+        self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
     }
 
     /// If nothing else has ended it, the transport of leg `side` has.
@@ -149,6 +154,12 @@ impl Link {
             self.drop_target(ctx);
         }
         self.end(by, why, code);
+        if by == By::Target && self.owes_answer() {
+            let late = why == Why::Unanswered;
+            let status = if late { Status::GatewayTimeout } else { Status::BadGateway };
+            self.answer_for_target(status, hot, ctx);
+            self.pipes[0].end(code);
+        }
         let all_raw = self.legs.iter_mut().all(|leg| leg.session().is_none());
         for side in 0..2 {
             if let Some(session) = self.legs[side].session() {
@@ -165,12 +176,29 @@ impl Link {
     }
 
     /// The peer on leg `side` said Close: what it said before is delivered, our Close answers it.
-    pub(super) fn on_close(&mut self, side: usize, hot: &mut Hot, ctx: &Context) {
+    pub(super) fn on_close(&mut self, side: usize, hot: &mut Hot, ctx: &mut Context) {
         hot.drop_input();
         let code = self.legs[side].session().and_then(|s| s.peer_code());
         let code = code.unwrap_or(CloseCode::NO_STATUS);
         self.end(By::side(side), Why::Close, code);
         self.stop_hearing(side, code, ctx);
+        if side == 1 {
+            self.answer_for_target(Status::BadGateway, hot, ctx);
+        }
+    }
+
+    /// Whether leg 0 awaits the answer to its `CONNECT` from leg 1, which has not said a byte.
+    pub(super) fn owes_answer(&self) -> bool {
+        self.owed_answer && self.pipes[0].bytes == 0
+    }
+
+    /// The answer to `CONNECT`, if it is owed, will not come: the output says so in its place.
+    fn answer_for_target(&mut self, status: Status, hot: &mut Hot, ctx: &mut Context) {
+        if self.owes_answer() {
+            self.owed_answer = false;
+            let reason = "the far end of the tunnel went without an answer; see the log";
+            self.say(0, &Refusal::new(status, reason).response(), hot, ctx);
+        }
     }
 
     /// A closing has not made progress for long enough. Who lingered is answered now; after that,
@@ -192,11 +220,14 @@ impl Link {
     /// How long the closing may go without progress from now on.
     pub(super) fn patience(&self, ctx: &Context) -> Duration {
         let usual = ctx.limits.close_timeout;
-        let of = |leg: &Leg| match &leg.codec {
-            Codec::WebSocket(session) => session.patience(usual),
-            _ => usual,
+        let of = |side: usize| match &self.legs[side].codec {
+            Codec::WebSocket(session) => {
+                let is_heard = self.pipes[self.sink_of(side)].flow != Flow::Broken;
+                Some(session.patience(usual, is_heard))
+            }
+            _ => None,
         };
-        of(&self.legs[0]).max(of(&self.legs[1]))
+        of(0).max(of(1)).unwrap_or(usual)
     }
 
     /// The peer on leg `side` broke a rule: the same, but our Close says which.
@@ -205,7 +236,7 @@ impl Link {
         side: usize,
         error: FrameError,
         hot: &mut Hot,
-        ctx: &Context,
+        ctx: &mut Context,
     ) {
         hot.drop_input();
         self.end(By::side(side), Why::Protocol(error), error.close_code());
@@ -213,6 +244,9 @@ impl Link {
             session.fail(error);
         }
         self.stop_hearing(side, CloseCode::INTERNAL_ERROR, ctx);
+        if side == 1 {
+            self.answer_for_target(Status::BadGateway, hot, ctx);
+        }
     }
 
     /// The source of leg `side` said what its encoding cannot carry.

@@ -17,7 +17,7 @@ fn open() -> Script {
 #[test]
 fn a_peer_that_closes_gets_the_rest_of_the_stream_first() {
     let mut script = open();
-    script.peer_sends(&[binary(b"question"), close(3001)].concat());
+    script.peer_sends(&[binary(b"question"), close(1000)].concat());
     assert_eq!(script.got[TARGET], b"question");
     assert!(script.fin[TARGET], "the target is told the end");
     assert_eq!(script.close_code(), None);
@@ -27,11 +27,11 @@ fn a_peer_that_closes_gets_the_rest_of_the_stream_first() {
     script.at(secs(4));
     script.ends(TARGET, false);
     assert_eq!(script.heard().0, b"answer, all of it");
-    assert_eq!(script.close_code(), Some(3001), "the peer's own code");
+    assert_eq!(script.close_code(), Some(1000));
     assert!(script.fin[PEER]);
     script.ends(PEER, false);
     assert!(script.link.is_over());
-    assert_eq!(script.ended(), (By::Peer, "close", 3001));
+    assert_eq!(script.ended(), (By::Peer, "close", 1000));
 }
 
 #[test]
@@ -103,4 +103,25 @@ fn without_it_a_close_is_answered_at_once() {
     assert_eq!(script.close_code(), Some(1000));
     script.target_sends(b"lost");
     assert_eq!(script.heard().0, b"");
+}
+
+/// What says that the peer has failed says that it waits for nothing.
+#[test]
+fn another_code_is_answered_at_once() {
+    for code in [1001, 1011, 3000] {
+        let mut script = open();
+        script.peer_sends(&close(code));
+        assert_eq!(script.close_code(), Some(code));
+    }
+}
+
+#[test]
+fn what_nobody_takes_is_not_waited_for() {
+    let mut script = Script::begin(Entrance::Stream, Limits::default(), half_closing());
+    script.ask();
+    script.target_sends(ANSWER.as_bytes());
+    script.ends(PEER, false);
+    script.with(|link, _, ctx| link.on_write_error(PEER, ctx));
+    script.at(secs(0));
+    assert!(script.link.is_over(), "its far end might talk for hours");
 }

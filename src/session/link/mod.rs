@@ -171,6 +171,8 @@ pub struct Link {
     ended: Option<Box<Ended>>,
     /// Leg 0 is its own sink.
     echo: bool,
+    /// Leg 0 awaits a response head from leg 1: the first that this one says.
+    owed_answer: bool,
     /// The `Close` deadline fired.
     given_up: bool,
 }
@@ -213,6 +215,7 @@ impl Link {
             stage,
             ended: None,
             echo: false,
+            owed_answer: false,
             given_up: false,
         }
     }
@@ -501,6 +504,13 @@ impl Link {
             Some(Welcome::Connect(tunnel)) => {
                 if let Some(session) = self.legs[0].session() {
                     session.begin_stream();
+                }
+                self.pipes[1].bytes += tunnel.rest.len() as u64;
+                self.owed_answer = tunnel.is_answered_by_remote();
+                if self.owed_answer {
+                    // The far end may take its own time to dial.
+                    let patience = ctx.limits.handshake_timeout + ctx.limits.connect_timeout;
+                    self.deadlines.set(Deadline::Handshake, ctx.now + patience);
                 }
                 Opened { head: Vec::new(), first: tunnel.into_first() }
             }

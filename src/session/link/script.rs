@@ -16,6 +16,10 @@ pub const TARGET: usize = 1;
 pub const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
+/// RFC 6455 §1.3: the answer to a request with its nonce.
+pub const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
 pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
@@ -107,6 +111,14 @@ impl Script {
             Reached::Asked(request) => self.send(TARGET, &request),
         }
         self.work();
+    }
+
+    /// The target is there, and is asked for a WebSocket.
+    pub fn ask(&mut self) {
+        let request = ClientRequest::new("a", "/", &[], &[], *b"the sample nonce");
+        let head = request.head.clone();
+        self.connect(Far::WebSocket(request));
+        assert_eq!(std::mem::take(&mut self.got[TARGET]), head);
     }
 
     fn on_open(&mut self, opened: Opened) {

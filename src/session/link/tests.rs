@@ -428,15 +428,8 @@ fn an_echo_of_bad_text_fails_at_the_offending_byte() {
 
 // The other direction: streams in, WebSocket out.
 
-/// RFC 6455 §1.3: the answer to a request with its nonce.
-const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-
 fn asking(mut s: Script) -> Script {
-    let request = ClientRequest::new("a", "/", &[], &[], *b"the sample nonce");
-    let head = request.head.clone();
-    s.connect(Far::WebSocket(request));
-    assert_eq!(std::mem::take(&mut s.got[TARGET]), head);
+    s.ask();
     s
 }
 
