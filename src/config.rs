@@ -43,10 +43,13 @@ pub struct Route {
 impl Route {
     /// A route with the defaults of the command line.
     pub fn new(local: Local, remote: Remote) -> Self {
+        // A CONNECT tunnel carries streams whose two ways end one after the other.
+        let tunnel = matches!(local, Local::Connect(_)) || remote == Remote::Connect;
+        let half_close = tunnel.then_some(Messages::HALF_CLOSE);
         Self {
             local,
             remote,
-            messages: Messages::default(),
+            messages: Messages { half_close, ..Messages::default() },
             rules: Rules::default(),
             form: Form::default(),
             users: None,
@@ -189,6 +192,11 @@ pub struct Messages {
     /// After a peer's Close, for the stream behind it to make progress and end before the Close is
     /// answered (`--half-close`, RFC 6455 section 5.5.1). `None` answers at once.
     pub half_close: Option<Duration>,
+}
+
+impl Messages {
+    /// `half_close` where a route carries CONNECT tunnels.
+    pub const HALF_CLOSE: Duration = Duration::from_secs(5);
 }
 
 /// Which of the offered subprotocols is answered (RFC 6455 section 4.2.2).

@@ -50,7 +50,26 @@ fn a_wrong_command_line_exits_2_and_names_the_argument() {
         ("--remote unix:", "--remote unix:"),
         ("--remote", "--remote"),
         ("--local *:8080 --remote a:1", "--local *:8080"),
-        ("--local connect://a:1 --remote a:1", "--local connect://a:1"),
+        ("--local connect://a --remote a:1", "--local connect://a"),
+        ("--local connect: --remote a:1", "--local connect:"),
+        ("--remote connect://a:1", "--remote connect://a:1"),
+        ("--remote connect:80 --allow any", "--remote connect:80"),
+        ("--remote connect:", "--remote connect:"),
+        ("--remote connect: --deny 10.0.0.0/8", "--remote connect:"),
+        ("--remote connect: --allow 10.0.0.0/64", "--allow 10.0.0.0/64"),
+        ("--remote connect: --allow http://a", "--allow http://a"),
+        ("--remote a:1 --allow any", "--allow any"),
+        ("--remote a:1 --deny any", "--deny any"),
+        ("--remote a:1 --connect full", "--connect full"),
+        ("-l connect://a:1 -r ws://b --connect late", "--connect late"),
+        ("-l connect://a:1 -r connect: --allow any --connect full", "--connect full"),
+        ("--remote a:1 --half-close=never", "--half-close=never"),
+        ("--remote a:1 --half-close 5s", "--half-close"),
+        ("--remote a:1 --basic-file x", "--basic-file x"),
+        ("--remote a:1 --bearer-file x", "--bearer-file x"),
+        ("--remote ws://a --bearer-file x --basic-file y", "--basic-file y"),
+        ("--remote ws://a --bearer-file x --header Authorization:b", "--header Authorization"),
+        ("--remote ws://a --proxy-basic-file x", "--proxy-basic-file x"),
         ("--local wss://a:1 --remote a:1", "--local wss://a:1"),
         ("-l a:1 -r b:1 -r c:1", "-r c:1"),
         ("-l a:1 -l b:1 -r c:1", "-l a:1"),
@@ -93,7 +112,7 @@ fn an_argument_that_is_not_utf8_is_a_wrong_one() {
 fn help_fits_a_screen_for_every_topic() {
     let overview = answer(&["--help"]);
     assert_eq!(answer(&["-h"]), overview);
-    for topic in ["overview", "endpoints", "messages", "limits", "timers", "process"] {
+    for topic in ["overview", "endpoints", "messages", "relay", "limits", "timers", "process"] {
         let text = answer(&["--help", topic]);
         assert!(text.lines().count() <= 45, "{topic}: {} lines", text.lines().count());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{topic}");
@@ -106,6 +125,28 @@ fn version_is_one_line_with_the_name() {
     let line = format!("ws-tcp-proxy {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(answer(&["--version"]), line);
     assert_eq!(answer(&["-V"]), line);
+}
+
+#[test]
+fn check_prints_who_may_go_where_and_opens_no_file() {
+    let near = "--local connect://192.0.2.1:3128 --remote ws://far.example/t --connect eager \
+                --bearer-file /nowhere/token --proxy-basic-file /nowhere/users";
+    let far = "--local 192.0.2.1:80 --remote connect: --allow *.example.com:443 \
+               --allow 10.0.0.0/8:1-1024 --deny 10.0.0.1 --half-close=10s --check";
+    let words: Vec<_> = near.split_whitespace().chain(far.split_whitespace()).collect();
+    let text = answer(&words);
+    for part in [
+        "connect://192.0.2.1:3128 -> ws://far.example/t\n",
+        "connect eager",
+        "/nowhere/token",
+        "/nowhere/users",
+        "half-close 5s",
+        "ws://192.0.2.1:80 -> connect:\n",
+        "allow *.example.com:443, 10.0.0.0/8:1-1024; deny 10.0.0.1",
+        "half-close 10s",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
 }
 
 #[test]

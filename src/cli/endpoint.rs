@@ -1,63 +1,44 @@
 //! Endpoints: `[scheme:]address` to [`Local`] and [`Remote`].
 //!
 //! A scheme that is followed by `//` has a host and a port behind it, any other a name of its own
-//! kind. Names are checked for shape only; looking them up is not done here.
+//! kind.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
+use super::address::{host_port, is_number, port, Side};
 use super::Flaw;
 use crate::config::{Bind, Host, HostPort, Local, Remote, UnixName, WebSocketUrl};
 
 /// `sun_path` has 108 bytes, one of which ends a path or begins an abstract name (unix(7)).
 const MAX_UNIX_NAME: usize = 107;
-/// RFC 1035 §2.3.4, without the root's dot.
-const MAX_HOST: usize = 253;
-const MAX_LABEL: usize = 63;
 
-/// What a scheme makes of the text behind it.
+/// What a scheme makes of the text behind it. The example of a flaw stands behind it likewise.
 type Scheme<T> = (&'static str, fn(&str) -> Result<T, Flaw>);
 
-const LOCAL: [Scheme<Local>; 6] = [
+const LOCAL: [Scheme<Local>; 8] = [
     ("ws://", |rest| Ok(Local::WebSocket(Bind::Tcp(authority(rest, Side::Local)?)))),
-    ("ws+unix:", |rest| Ok(Local::WebSocket(Bind::Unix(unix_name(rest, Side::Local)?)))),
+    ("ws+unix:", |rest| Ok(Local::WebSocket(Bind::Unix(unix_name(rest)?)))),
     ("fd:", |rest| Ok(Local::WebSocket(Bind::Fd(descriptor(rest)?)))),
     ("systemd:", |rest| Ok(Local::WebSocket(Bind::Systemd(fd_name(rest)?)))),
     ("tcp://", |rest| Ok(Local::Stream(Bind::Tcp(authority(rest, Side::Local)?)))),
-    ("unix:", |rest| Ok(Local::Stream(Bind::Unix(unix_name(rest, Side::Local)?)))),
+    ("unix:", |rest| Ok(Local::Stream(Bind::Unix(unix_name(rest)?)))),
+    ("connect://", |rest| Ok(Local::Connect(Bind::Tcp(authority(rest, Side::Local)?)))),
+    ("connect+unix:", |rest| Ok(Local::Connect(Bind::Unix(unix_name(rest)?)))),
 ];
 
-const REMOTE: [Scheme<Remote>; 3] = [
+const REMOTE: [Scheme<Remote>; 4] = [
     ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
-    ("unix:", |rest| Ok(Remote::Unix(unix_name(rest, Side::Remote)?))),
+    ("unix:", |rest| Ok(Remote::Unix(unix_name(rest)?))),
     ("ws://", |rest| Ok(Remote::WebSocket(websocket_url(rest)?))),
+    ("connect:", |rest| nothing_behind(rest).map(|()| Remote::Connect)),
 ];
-
-/// What the two ends do not have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Local,
-    Remote,
-}
-
-impl Side {
-    /// For examples, when the user gave none that can be used.
-    fn port(self) -> &'static str {
-        match self {
-            Self::Local => "8080",
-            Self::Remote => "5000",
-        }
-    }
-
-    fn unix_scheme(self) -> &'static str {
-        match self {
-            Self::Local => "ws+unix:",
-            Self::Remote => "unix:",
-        }
-    }
-}
 
 /// The value of `--local`.
 pub(super) fn local(text: &str) -> Result<Local, Flaw> {
+    if behind(text, "connect:") == Some("") {
+        let flaw = Flaw::new("is for --remote; what listens for CONNECT has a host and a port");
+        return Err(flaw.like(format!("connect://{}", Side::Local.address())));
+    }
     read(text, &LOCAL, |text| Ok(Local::WebSocket(Bind::Tcp(host_port(text, Side::Local)?))))
 }
 
@@ -84,20 +65,6 @@ pub(super) fn tcp(host: Host, port: u16) -> Local {
     Local::WebSocket(Bind::Tcp(HostPort { host, port }))
 }
 
-/// The value of `--ip`: a host without a port, so IPv6 may go without brackets.
-pub(super) fn local_host(text: &str) -> Result<Host, Flaw> {
-    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    match inner.parse::<Ipv6Addr>() {
-        Ok(ip) => Ok(Host::Ip(ip.into())),
-        Err(_) => host(text, Side::Local).map_err(|flaw| flaw.like("127.0.0.1")),
-    }
-}
-
-/// The value of `--port` and `--ws-port`; 0 lets the kernel choose.
-pub(super) fn local_port(text: &str) -> Result<u16, Flaw> {
-    port(text, Side::Local)
-}
-
 /// By scheme if it has one of `schemes`, else as an address of the default one.
 fn read<T>(
     text: &str,
@@ -106,7 +73,7 @@ fn read<T>(
 ) -> Result<T, Flaw> {
     for (scheme, read) in schemes {
         if let Some(rest) = behind(text, scheme) {
-            return read(rest);
+            return read(rest).map_err(|flaw| behind_scheme(flaw, scheme));
         }
         // `ws:8080` may be a host of that name, `ws:host:8080` is none.
         let slashless = scheme.strip_suffix("//").and_then(|scheme| behind(text, scheme));
@@ -127,6 +94,16 @@ fn read<T>(
         ))),
         None => bare(text),
     }
+}
+
+/// What was shown in place of the text behind `scheme`, with the scheme. What has one of its own
+/// stays.
+fn behind_scheme(flaw: Flaw, scheme: &str) -> Flaw {
+    let whole = |example: String| match foreign_scheme(&example) {
+        Some(_) => example,
+        None => format!("{scheme}{example}"),
+    };
+    Flaw { example: flaw.example.map(whole), ..flaw }
 }
 
 /// What follows `scheme`, in any case (RFC 3986 §3.1).
@@ -151,7 +128,33 @@ fn foreign_scheme(text: &str) -> Option<(&str, &str)> {
 
 /// What stands behind `//`. The `/` that ends a copied URL is no path.
 fn authority(text: &str, side: Side) -> Result<HostPort, Flaw> {
-    host_port(text.strip_suffix('/').unwrap_or(text), side)
+    host_port(text.strip_suffix('/').unwrap_or(text), side).map_err(|flaw| {
+        let example = flaw.example.unwrap_or_else(|| side.address());
+        Flaw { example: Some(example), ..flaw }
+    })
+}
+
+/// As they are spelled, for both ends.
+#[cfg(test)]
+pub(super) fn schemes() -> impl Iterator<Item = &'static str> {
+    LOCAL.iter().map(|(scheme, _)| *scheme).chain(REMOTE.iter().map(|(scheme, _)| *scheme))
+}
+
+/// What is behind `connect:`. `connect://` is how a listener is spelled.
+fn nothing_behind(text: &str) -> Result<(), Flaw> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let problem = match text.strip_prefix("//") {
+        Some(_) => {
+            "connect:// is for --local; as a remote, connect: leaves the target to \
+                    whoever connects, and nothing follows it"
+        }
+        None => "nothing follows connect:, for whoever connects names the target",
+    };
+    let flaw = Flaw::new(problem);
+    // A host may be called like the scheme.
+    Err(flaw.like(if is_number(text) { format!("tcp://connect:{text}") } else { String::new() }))
 }
 
 /// `HOST[:PORT][/path][?query]` (RFC 6455 §3); the port is 80 if there is none.
@@ -183,133 +186,8 @@ fn websocket_url(text: &str) -> Result<WebSocketUrl, Flaw> {
     })
 }
 
-/// `HOST:PORT` or `[IPV6]:PORT`.
-fn host_port(text: &str, side: Side) -> Result<HostPort, Flaw> {
-    if text.is_empty() {
-        return Err(Flaw::new("is empty"));
-    }
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Flaw::new("has a space or a control character in it"));
-    }
-    if text.starts_with(['/', '@']) {
-        let flaw = Flaw::new("has no host and port; is it a unix socket?");
-        return Err(flaw.like(format!("{}{text}", side.unix_scheme())));
-    }
-    if text.contains('@') {
-        return Err(Flaw::new("has a user name, which is not used here"));
-    }
-    if text.contains(['/', '?', '#']) {
-        return Err(Flaw::new("has a path behind the port, which is not used here"));
-    }
-    if let Some(inner) = text.strip_prefix('[') {
-        return bracketed(inner, side);
-    }
-    let Some((name, digits)) = text.rsplit_once(':') else { return Err(one_part(text, side)) };
-    if name.contains(':') {
-        return Err(many_colons(text, side));
-    }
-    if name.is_empty() {
-        return Err(Flaw::new("has no host in front of the colon").like(match side {
-            Side::Local => format!("0.0.0.0:{}", usable(digits, side)),
-            Side::Remote => format!("127.0.0.1:{}", usable(digits, side)),
-        }));
-    }
-    let host = host(name, side)
-        .map_err(|flaw| suffix_example(flaw, &format!(":{}", usable(digits, side))))?;
-    let port = port(digits, side).map_err(|flaw| flaw.like(format!("{name}:{}", side.port())))?;
-    Ok(HostPort { host, port })
-}
-
-/// `IPV6]:PORT`.
-fn bracketed(text: &str, side: Side) -> Result<HostPort, Flaw> {
-    let Some((inner, rest)) = text.split_once(']') else {
-        return Err(Flaw::new("has no ] behind the address").like(format!("[::1]:{}", side.port())));
-    };
-    let ip: Ipv6Addr = inner.parse().map_err(|_| {
-        Flaw::new(format!("{inner:?} is not an IPv6 address"))
-            .like(format!("[::1]:{}", side.port()))
-    })?;
-    let example = format!("[{ip}]:{}", side.port());
-    let Some(digits) = rest.strip_prefix(':') else {
-        return Err(Flaw::new("has no port behind the ]").like(example));
-    };
-    let port = port(digits, side).map_err(|flaw| flaw.like(example))?;
-    Ok(HostPort { host: Host::Ip(ip.into()), port })
-}
-
-/// No colon: a host without a port, or the other way round.
-fn one_part(text: &str, side: Side) -> Flaw {
-    if is_number(text) {
-        return Flaw::new("has no host, only a port")
-            .like(format!("127.0.0.1:{}", usable(text, side)));
-    }
-    match host(text, side) {
-        Ok(_) => Flaw::new("has no port").like(format!("{text}:{}", side.port())),
-        Err(flaw) => suffix_example(flaw, &format!(":{}", side.port())),
-    }
-}
-
-/// Several colons and no brackets.
-fn many_colons(text: &str, side: Side) -> Flaw {
-    let port_inside = text
-        .rsplit_once(':')
-        .filter(|(ip, digits)| ip.parse::<Ipv6Addr>().is_ok() && usable(digits, side) == *digits);
-    let flaw = Flaw::new("an IPv6 address needs brackets");
-    match port_inside {
-        Some((ip, digits)) => flaw.like(format!("[{ip}]:{digits}")),
-        None if text.parse::<Ipv6Addr>().is_ok() => flaw.like(format!("[{text}]:{}", side.port())),
-        None => Flaw::new("has more than one colon"),
-    }
-}
-
-/// A literal address or a name (RFC 1123 §2.1, and the underscore that is found in the wild).
-fn host(text: &str, side: Side) -> Result<Host, Flaw> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(Host::Ip(ip));
-    }
-    if text == "*" {
-        let flaw = Flaw::new("\"*\" is no address");
-        return Err(match side {
-            Side::Local => {
-                Flaw::new("\"*\" is no address; 0.0.0.0 is every interface").like("0.0.0.0")
-            }
-            Side::Remote => flaw,
-        });
-    }
-    let name = text.strip_suffix('.').unwrap_or(text);
-    if let Some(c) = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"-._".contains(*c)) {
-        return Err(Flaw::new(format!("{c:?} cannot stand in a host name")));
-    }
-    let fits = |label: &str| {
-        (1..=MAX_LABEL).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    if name.len() > MAX_HOST || !name.split('.').all(fits) {
-        return Err(Flaw::new(format!("{text:?} is not a host name")));
-    }
-    // `127.1` and `0x7f000001` are addresses to getaddrinfo(3), though few know of which host.
-    let last = name.rsplit('.').next().unwrap_or(name);
-    if is_number(last) || last.to_ascii_lowercase().starts_with("0x") {
-        return Err(Flaw::new(format!("{text:?} is not an IPv4 address")));
-    }
-    Ok(Host::Name(text.to_owned()))
-}
-
-fn port(text: &str, side: Side) -> Result<u16, Flaw> {
-    if text.is_empty() {
-        return Err(Flaw::new("has no port behind the colon"));
-    }
-    if !is_number(text) {
-        return Err(Flaw::new(format!("{text:?} is not a port number")));
-    }
-    match text.parse() {
-        Ok(0) if side == Side::Remote => Err(Flaw::new("port 0 cannot be connected to")),
-        Ok(port) => Ok(port),
-        Err(_) => Err(Flaw::new(format!("port {text} is over 65535"))),
-    }
-}
-
 /// `/path` or `@name`. `scheme:///path` is a path as well, for it is often seen.
-fn unix_name(text: &str, side: Side) -> Result<UnixName, Flaw> {
+fn unix_name(text: &str) -> Result<UnixName, Flaw> {
     let text = if text.starts_with("///") { &text[2..] } else { text };
     let name = text.strip_prefix('@').unwrap_or(text);
     let flaw = if name.is_empty() {
@@ -327,7 +205,7 @@ fn unix_name(text: &str, side: Side) -> Result<UnixName, Flaw> {
     } else {
         return Ok(UnixName::Path(text.into()));
     };
-    Err(Flaw::new(flaw).like(format!("{}/run/app.sock", side.unix_scheme())))
+    Err(Flaw::new(flaw).like("/run/app.sock"))
 }
 
 /// A descriptor that can be a listening socket; inetd(8) hands it over as 0.
@@ -338,7 +216,7 @@ fn descriptor(text: &str) -> Result<i32, Flaw> {
         Ok(fd) => return Ok(fd),
         Err(_) => "is not a descriptor number",
     };
-    Err(Flaw::new(flaw).like("fd:3"))
+    Err(Flaw::new(flaw).like("3"))
 }
 
 /// A name as `LISTEN_FDNAMES` can carry it (sd_listen_fds(3)).
@@ -347,25 +225,11 @@ fn fd_name(text: &str) -> Result<String, Flaw> {
         && text.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && b != b':');
     match good {
         true => Ok(text.to_owned()),
-        false => Err(Flaw::new("takes a FileDescriptorName= of at most 255 ASCII characters")
-            .like("systemd:web")),
+        false => {
+            Err(Flaw::new("takes a FileDescriptorName= of at most 255 ASCII characters")
+                .like("web"))
+        }
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// The user's port where it can be used in an example, else a usual one.
-fn usable(digits: &str, side: Side) -> &str {
-    match port(digits, side) {
-        Ok(_) => digits,
-        Err(_) => side.port(),
-    }
-}
-
-fn suffix_example(flaw: Flaw, suffix: &str) -> Flaw {
-    Flaw { example: flaw.example.map(|example| example + suffix), ..flaw }
 }
 
 #[cfg(test)]
@@ -397,6 +261,10 @@ mod tests {
             ("ws+unix:/run/a.sock", "ws+unix:/run/a.sock"),
             ("ws+unix:///run/a.sock", "ws+unix:/run/a.sock"),
             ("ws+unix:@a/b", "ws+unix:@a/b"),
+            ("connect://127.0.0.1:0", "connect://127.0.0.1:0"),
+            ("CONNECT://[::1]:3128/", "connect://[::1]:3128"),
+            ("connect:8080", "ws://connect:8080"),
+            ("connect+unix:/run/a.sock", "connect+unix:/run/a.sock"),
         ] {
             assert_eq!(local_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -414,6 +282,8 @@ mod tests {
             ("tcp:5000", "tcp://tcp:5000"),
             ("unix:/run/a b.sock", "unix:/run/a b.sock"),
             ("unix:@name", "unix:@name"),
+            ("connect:", "connect:"),
+            ("Connect:", "connect:"),
         ] {
             assert_eq!(remote_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -426,19 +296,6 @@ mod tests {
         assert_eq!(text("[::1]:6080").as_deref(), Ok("ws://[::1]:6080"));
         assert!(text("65536").is_err());
         assert!(local("6080").is_err());
-    }
-
-    #[test]
-    fn a_host_of_its_own_needs_no_brackets() {
-        let name = |text| local_host(text).map(|host| HostPort { host, port: 1 }.to_string());
-        assert_eq!(name("::1").as_deref(), Ok("[::1]:1"));
-        assert_eq!(name("[::1]").as_deref(), Ok("[::1]:1"));
-        assert_eq!(name("10.0.0.1").as_deref(), Ok("10.0.0.1:1"));
-        assert_eq!(name("localhost").as_deref(), Ok("localhost:1"));
-        for bad in ["", "10.0.0", "a:80", "::1:", "[::1", "*", "a b", "ws://a"] {
-            let flaw = local_host(bad).unwrap_err();
-            assert_eq!(flaw.example.as_deref(), Some("127.0.0.1"), "{bad}");
-        }
     }
 
     /// What is wrong is said, and what is shown instead can be read.
@@ -487,16 +344,23 @@ mod tests {
             ("/run/a.sock", "is it a unix socket?", "ws+unix:/run/a.sock"),
             ("@name", "is it a unix socket?", "ws+unix:@name"),
             ("127.0.0.1:80/", "path", ""),
-            ("ws://127.0.0.1:80/chat", "path", ""),
-            ("ws://127.0.0.1:80//", "path", ""),
-            ("ws://", "is empty", ""),
-            ("ws:///", "is empty", ""),
+            ("ws://127.0.0.1:80/chat", "path", "ws://127.0.0.1:8080"),
+            ("ws://127.0.0.1:80//", "path", "ws://127.0.0.1:8080"),
+            ("ws://", "is empty", "ws://127.0.0.1:8080"),
+            ("ws:///", "is empty", "ws://127.0.0.1:8080"),
+            ("ws:///run/a.sock", "is it a unix socket?", "ws+unix:/run/a.sock"),
             ("ws:127.0.0.1:80", "is spelled ws://", "ws://127.0.0.1:80"),
             ("ws:", "is spelled ws://", ""),
             ("wss://0.0.0.0:443", "\"wss\" is not one of the schemes ws://, ws+unix:, fd:", ""),
-            ("connect://a:80", "\"connect\" is not one of the schemes", ""),
+            ("connect:", "is for --remote", "connect://127.0.0.1:8080"),
+            ("connect:a:80", "is spelled connect://", "connect://a:80"),
+            ("connect://", "is empty", "connect://127.0.0.1:8080"),
+            ("connect://a", "has no port", "connect://a:8080"),
+            ("connect://u:p@a:80", "user name", "connect://127.0.0.1:8080"),
+            ("connect+unix:a", "is neither an absolute path", "connect+unix:/run/app.sock"),
             ("udp://0.0.0.0:80", "\"udp\" is not one of the schemes", ""),
-            ("tcp://0.0.0.0", "has no port", "0.0.0.0:8080"),
+            ("tcp://0.0.0.0", "has no port", "tcp://0.0.0.0:8080"),
+            ("unix:a", "is neither an absolute path", "unix:/run/app.sock"),
             ("fd:", "number of an open descriptor", "fd:3"),
             ("fd:-1", "number of an open descriptor", "fd:3"),
             ("fd:3x", "number of an open descriptor", "fd:3"),
@@ -535,7 +399,7 @@ mod tests {
             (":5900", "has no host", "127.0.0.1:5900"),
             ("*:5900", "is no address", ""),
             ("user@host:22", "user name", ""),
-            ("tcp://user:secret@host:22", "user name", ""),
+            ("tcp://user:secret@host:22", "user name", "tcp://127.0.0.1:5000"),
             ("host name:22", "has a space", ""),
             (" host:22", "has a space", ""),
             ("host:22 ", "has a space", ""),
@@ -550,18 +414,25 @@ mod tests {
             ("127.1:22", "is not an IPv4 address", ""),
             ("2130706433:22", "is not an IPv4 address", ""),
             ("0x7f000001:22", "is not an IPv4 address", ""),
-            ("ws://", "has no host", "127.0.0.1:80"),
-            ("ws:///chat", "has no host", "127.0.0.1:80"),
-            ("ws://host:0/", "port 0", "host:5000"),
-            ("ws://host:99999/", "over 65535", "host:5000"),
+            ("ws://", "has no host", "ws://127.0.0.1:80"),
+            ("ws:///chat", "has no host", "ws://127.0.0.1:80"),
+            ("ws://host:0/", "port 0", "ws://host:5000"),
+            ("ws://host:99999/", "over 65535", "ws://host:5000"),
             ("ws://host/a#b", "fragment", ""),
             ("ws://host/a\u{e9}", "percent-encoded", ""),
             ("ws://host/a b", "percent-encoded", ""),
             ("ws://user@host/", "user name", ""),
             ("wss://host/", "\"wss\" is not one of the schemes tcp://, unix:, ws://", ""),
             ("tls://host:443", "\"tls\" is not one of the schemes", ""),
-            ("json:", "\"json\" is neither one of the schemes tcp://, unix:, ws:// nor a host", ""),
-            ("connect:", "\"connect\" is neither", ""),
+            (
+                "json:",
+                "\"json\" is neither one of the schemes tcp://, unix:, ws://, connect: nor a host",
+                "",
+            ),
+            ("connect://a:80", "connect:// is for --local", "connect:"),
+            ("connect:a:80", "nothing follows connect:", "connect:"),
+            ("connect:/", "nothing follows connect:", "connect:"),
+            ("connect:80", "nothing follows connect:", "tcp://connect:80"),
             ("token:/etc/tokens", "\"token\" is neither", ""),
             ("host:http", "\"host\" is neither", ""),
             ("host:", "\"host\" is neither", ""),

@@ -1,11 +1,4 @@
-//! What `--help`, `--version` and `--check` print: screens of 80 columns and at most 40 lines.
-
-use std::fmt::Write;
-
-use super::units::size_text;
-use crate::buf::pool::Pool;
-use crate::config::{Config, Messages, Subprotocols};
-use crate::proto::encoding::Encoding;
+//! What `--help` and `--version` print: screens of 80 columns and at most 40 lines.
 
 /// Name and version, for one line.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -19,6 +12,8 @@ pub enum Topic {
     Endpoints,
     /// Encodings and subprotocols.
     Messages,
+    /// CONNECT at both ends, rules about targets, credentials.
+    Relay,
     /// Counts and memory.
     Limits,
     /// Every duration.
@@ -29,10 +24,11 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic, in the order the overview lists them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Overview,
         Self::Endpoints,
         Self::Messages,
+        Self::Relay,
         Self::Limits,
         Self::Timers,
         Self::Process,
@@ -44,6 +40,7 @@ impl Topic {
             Self::Overview => "overview",
             Self::Endpoints => "endpoints",
             Self::Messages => "messages",
+            Self::Relay => "relay",
             Self::Limits => "limits",
             Self::Timers => "timers",
             Self::Process => "process",
@@ -61,6 +58,7 @@ impl Topic {
             Self::Overview => OVERVIEW,
             Self::Endpoints => ENDPOINTS,
             Self::Messages => MESSAGES,
+            Self::Relay => RELAY,
             Self::Limits => LIMITS,
             Self::Timers => TIMERS,
             Self::Process => PROCESS,
@@ -79,7 +77,8 @@ Defaults are in [brackets].
 
   -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
   -r, --remote ENDPOINT     where their bytes go
-      --encoding NAME       payloads as binary, text or base64 [binary]
+      --encoding NAME       payloads as binary, text, base64 or chunk [binary]
+      --allow RULE          what --remote connect: may be asked for
       --max-connections N   more are answered 503 [1000]
       --max-message SIZE    longest message from a client [16MiB]
       --idle-timeout TIME   end a connection without traffic; 0 is off [0]
@@ -91,6 +90,7 @@ Defaults are in [brackets].
 topics:
   endpoints   what ENDPOINT can be, several routes, names of older options
   messages    encodings and subprotocols
+  relay       CONNECT tunnels, rules about targets, credentials
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -99,6 +99,7 @@ examples:
   ws-tcp-proxy --local 0.0.0.0:8080 --remote 127.0.0.1:5000
   ws-tcp-proxy -l '[::1]:8080' -r unix:/run/app.sock --encoding text
   ws-tcp-proxy 6080 127.0.0.1:5900
+  ws-tcp-proxy --local connect://127.0.0.1:3128 --remote ws://far.example/
 ";
 
 const ENDPOINTS: &str = "\
@@ -112,6 +113,7 @@ Endpoints and routes
       systemd:NAME          one handed over by socket activation
       tcp://HOST:PORT       plain byte streams, no WebSocket
       unix:/path            the same on a unix socket; unix:@name too
+      connect://HOST:PORT   an HTTP proxy for CONNECT; connect+unix:/path too
 
   -r, --remote ENDPOINT     where they go; required
       HOST:PORT             TCP; tcp://HOST:PORT is the same. Every address of
@@ -119,13 +121,14 @@ Endpoints and routes
       unix:/path            unix stream socket
       unix:@name            the same in the abstract namespace
       ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
+      connect:              where the client says, by a CONNECT of its own
 
 An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
 kernel chooses, and a line on stdout tells the port.
 
 Several routes: write --local, then its --remote, then the next --local.
-Options about messages before the first --local hold for all routes, behind
-a --local for that route. With one route order does not matter.
+What --help messages and --help relay list holds for all routes before the
+first --local, and for one behind its own. With one order does not matter.
 
 Other ways to name the ends of a single route:
 
@@ -146,6 +149,8 @@ Messages: how bytes of the target become WebSocket payloads and back
       text                  text messages, never cut inside a character; bytes
                             that are not UTF-8 end the connection with 1007
       base64                text messages of base64
+      chunk                 binary messages, each one protobuf field 1; an empty
+                            one keeps alive
 
       --allow-encoding LIST what a client may ask for, by ?encoding=NAME in
                             its URL or by a subprotocol of that name
@@ -163,6 +168,40 @@ A client that offers none of the subprotocols is served without one.
 
 With several routes, these before the first --local hold for all of them,
 and behind a --local for that route, in place of what holds for all.
+";
+
+const RELAY: &str = "\
+Relay: HTTP CONNECT tunnels through WebSockets, and who may go where
+
+Near end: the tools of this host use it as their proxy.
+  ws-tcp-proxy --local connect://127.0.0.1:3128 --remote ws://far.example/ \\
+               --encoding chunk --bearer-file /etc/ws-tcp-proxy/token
+      --connect full|eager  full: the far end gets a request head, the tool its
+                            answer. eager: the tool gets 200 once the WebSocket
+                            is open, the far end a bare CONNECT HOST:PORT [full]
+      --proxy-basic-file FILE  who may use it: a user:password in each line
+
+Far end: dials what a tunnel asks for, if a rule allows it.
+  ws-tcp-proxy --local 0.0.0.0:8080 --remote connect: --encoding chunk \\
+               --allow '*.example.com:443'
+      --allow RULE          repeat it for several; one at least is required
+      --deny RULE           not these, whatever is allowed
+
+RULE is HOST[:PORTS]. HOST is a name, *.NAME, an address, a network such as
+10.0.0.0/8 or [fd00::/8], or any. PORTS is like 443 or 22,8000-8010. Rules see
+the address that a name leads to, and that very address is dialled. Loopback,
+link-local, multicast, unspecified, IPv4-mapped and cloud metadata addresses
+need a rule for their own network: any, 0.0.0.0/0 or a name that leads there
+does not cover them. Only localhost is a name for loopback.
+
+      --basic-file FILE     authorize the request to a ws:// remote by the
+      --bearer-file FILE    first line of FILE: a user:password, or a token
+      --half-close[=TIME]   after a Close, let the other way go on until it ends
+                            or stands still for TIME. 0 or off: end it at once
+                            [5s with CONNECT at either end, else off]
+
+A connect:// listener with --remote connect: dials by itself, under rules.
+Of several routes each may be told its own, as with --help messages.
 ";
 
 const LIMITS: &str = "\
@@ -230,63 +269,11 @@ Exit status: 0 after a graceful stop, 1 when running failed (an address in
 use, say) or a second signal cut it short, 2 when the command line is wrong.
 ";
 
-/// What `--check` prints: the routes, and the most memory that buffers and tables can take.
-///
-/// `per_connection` is what a connection costs while it keeps nothing, in bytes. Memory of the
-/// kernel, of the program text and of the allocator is not counted.
-pub fn describe(config: &Config, per_connection: usize) -> String {
-    let mut text = String::from("routes:\n");
-    for route in &config.routes {
-        line(&mut text, format_args!("  {} -> {}", route.local, route.remote));
-        line(&mut text, format_args!("    {}", messages(&route.messages)));
-    }
-    let limits = &config.limits;
-    let buffer = limits.buffer_size as u64;
-    let kept = Pool::worst_case(limits.max_memory, limits.max_connections) as u64;
-    let table = (limits.max_connections as u64).saturating_mul(per_connection as u64);
-    let total = buffer.saturating_add(kept).saturating_add(table);
-    let each = format!("--max-connections {} of {per_connection}B", limits.max_connections);
-    text.push_str("memory at worst:\n");
-    for (bytes, what) in [
-        (buffer, "--buffer-size, one for all"),
-        (kept, "--max-memory, for slow sides"),
-        (table, &each),
-        (total, "in total, socket buffers in the kernel not counted"),
-    ] {
-        line(&mut text, format_args!("  {:>9}  {what}", size_text(bytes)));
-    }
-    text
-}
-
-fn messages(messages: &Messages) -> String {
-    let mut text = format!("encoding {}", messages.encoding);
-    if messages.text_lossy {
-        text.push_str(", text lossy");
-    }
-    let asked = |e: &Encoding| *e != messages.encoding && messages.allowed.contains(*e);
-    let names: Vec<_> = Encoding::ALL.into_iter().filter(asked).map(Encoding::name).collect();
-    if !names.is_empty() {
-        text.push_str("; on request ");
-        text.push_str(&names.join(", "));
-    }
-    text.push_str("; subprotocols ");
-    text.push_str(&match &messages.subprotocols {
-        Subprotocols::Any => "any".into(),
-        Subprotocols::Listed(names) if names.is_empty() => "none".into(),
-        Subprotocols::Listed(names) => names.join(", "),
-    });
-    text
-}
-
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a String does not fail.
-    let _ = writeln!(text, "{line}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::options;
+    use crate::cli::{endpoint, options, parse, Command};
+    use crate::proto::encoding::Encoding;
 
     /// Small screens show it whole, and it can be quoted in a mail.
     #[test]
@@ -325,6 +312,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_optional_value_is_shown_as_one() {
+        let all = Topic::ALL.map(Topic::text).concat();
+        for option in options::names().filter_map(options::by_name) {
+            let optional = matches!(option.action, options::Action::Optional(_));
+            assert_eq!(all.contains(&format!("--{}[=", option.name)), optional, "{}", option.name);
+            assert!(!optional || all.contains(&format!("[{}", option.example)));
+        }
+    }
+
+    #[test]
+    fn every_scheme_is_explained() {
+        for scheme in endpoint::schemes() {
+            assert!(ENDPOINTS.contains(&format!(" {scheme}")), "{scheme}");
+        }
+    }
+
+    #[test]
+    fn the_lines_that_are_shown_are_good_ones() {
+        let whole = [OVERVIEW, RELAY].concat().replace("\\\n", "");
+        let lines = whole.lines().filter_map(|line| line.strip_prefix("  ws-tcp-proxy "));
+        // Not every build has the encoding.
+        let known = |line: &&str| !line.contains("chunk") || "chunk".parse::<Encoding>().is_ok();
+        for line in lines.filter(known) {
+            let words = line.split_whitespace().map(|word| word.trim_matches('\'').into());
+            assert!(matches!(parse(words), Ok(Command::Run { .. })), "{line}");
+        }
+    }
+
     /// The text from an option to its next blank or option line says `[default]`.
     #[test]
     fn every_limit_is_explained_with_its_default() {
@@ -339,30 +355,5 @@ mod tests {
             let default = format!("[{}]", option.example);
             assert!(screens[start..start + end].contains(&default), "--{name} {default}");
         }
-    }
-
-    #[test]
-    fn describes_routes_and_adds_up_memory() {
-        let args = ["-l", "a:1", "-r", "b:2", "-l", "fd:3", "-r", "unix:@x", "--encoding", "text"]
-            .into_iter()
-            .chain(["--allow-encoding", "text", "--text-lossy", "--max-connections", "2048"])
-            .map(Into::into);
-        let Ok(crate::cli::Command::Run { config, .. }) = crate::cli::parse(args) else {
-            panic!("a good command line");
-        };
-        let text = "\
-routes:
-  ws://a:1 -> tcp://b:2
-    encoding binary; on request text, base64; subprotocols binary, base64
-  fd:3 -> unix:@x
-    encoding text, text lossy; subprotocols none
-memory at worst:
-     256KiB  --buffer-size, one for all
-      64MiB  --max-memory, for slow sides
-       1MiB  --max-connections 2048 of 512B
-    65.2MiB  in total, socket buffers in the kernel not counted
-";
-        assert_eq!(describe(&config, 512), text);
-        assert!(describe(&config, usize::MAX).contains("16777215.9TiB  in total"));
     }
 }

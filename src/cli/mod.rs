@@ -1,23 +1,35 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
-//! Owns the words a user writes: options and routes (`options`), endpoints (`endpoint`), durations
-//! and sizes (`units`), and what `--help` and `--check` answer (`help`).
+//! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
+//! `route_options`, `messages`, `need`), endpoints (`endpoint`, `address`), durations and sizes
+//! (`units`), what is said of wrong ones (`usage`), and what `--help` and `--check` answer (`help`,
+//! `check`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
+mod address;
+mod check;
 mod endpoint;
 mod help;
+mod messages;
+mod need;
 mod options;
+mod route_options;
+mod routes;
 mod units;
+mod usage;
 
 use std::ffi::OsString;
-use std::fmt;
 
 use log::LevelFilter;
 
 use crate::config::{Config, Limits};
-use options::{Action, Opt, Routes};
+use options::{Action, Opt};
+use routes::Routes;
+use usage::{printable, Argument, Flaw};
 
-pub use help::{describe, Topic, VERSION};
+pub use check::describe;
+pub use help::{Topic, VERSION};
+pub use usage::UsageError;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,82 +52,6 @@ pub enum Command {
     Version,
 }
 
-/// A command line that cannot be run: which argument, what is wrong with it, what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError {
-    argument: String,
-    problem: String,
-    remedy: String,
-}
-
-impl UsageError {
-    fn new(
-        argument: impl fmt::Display,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self { argument: argument.to_string(), problem: problem.into(), remedy: remedy.into() }
-    }
-}
-
-/// One line; control characters an argument brought along come out escaped.
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.argument, self.problem, self.remedy)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-/// What is wrong with a value, said where it is not known which option the value was given to.
-#[derive(Debug, PartialEq, Eq)]
-struct Flaw {
-    problem: String,
-    /// A value that would do; `None` where any value that the option takes is as good.
-    example: Option<String>,
-}
-
-impl Flaw {
-    fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), example: None }
-    }
-
-    fn like(self, example: impl Into<String>) -> Self {
-        Self { example: Some(example.into()), ..self }
-    }
-
-    fn of(self, argument: &Argument, usual: &str) -> UsageError {
-        let example = self.example.as_deref().unwrap_or(usual);
-        let remedy = format!("write it like {} {example}", argument.option);
-        UsageError::new(argument, self.problem, remedy)
-    }
-}
-
-/// An option and its value as the user spelled them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Argument {
-    /// With its dashes; empty for a word that stands alone.
-    option: String,
-    value: String,
-}
-
-impl fmt::Display for Argument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = if self.option.is_empty() { "" } else { " " };
-        write!(f, "{}{gap}{}", self.option, printable(&self.value))
-    }
-}
-
-/// The text as it can stand in a message: quoted and escaped where it would otherwise mislead.
-fn printable(text: &str) -> String {
-    let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    if plain {
-        text.to_owned()
-    } else {
-        format!("{text:?}")
-    }
-}
-
 /// What has been read so far.
 struct CommandLine {
     routes: Routes,
@@ -135,12 +71,7 @@ struct CommandLine {
 /// The first argument that is wrong, or after the last one what is missing or contradictory.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut words = lexopt::Parser::from_args(args);
-    let mut line = CommandLine {
-        routes: Routes::default(),
-        limits: Limits::default(),
-        level: LevelFilter::Info,
-        check: false,
-    };
+    let mut line = CommandLine::new();
     while let Some(word) = words.next().map_err(surplus_value)? {
         let (spelled, option) = match word {
             lexopt::Arg::Long(name) => (format!("--{name}"), options::by_name(name)),
@@ -160,6 +91,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
                 set(&mut line.limits, &argument.value)
                     .map_err(|flaw| flaw.of(&argument, option.example))?;
             }
+            Action::Optional(set) => {
+                let argument = optional_argument(&mut words, spelled, option, set)?;
+                set(&mut line, &argument).map_err(|flaw| flaw.of(&argument, option.example))?;
+            }
             Action::Value(set) => {
                 let argument = argument(&mut words, spelled, option)?;
                 set(&mut line, &argument).map_err(|flaw| flaw.of(&argument, option.example))?;
@@ -170,6 +105,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
 }
 
 impl CommandLine {
+    fn new() -> Self {
+        Self {
+            routes: Routes::default(),
+            limits: Limits::default(),
+            level: LevelFilter::Info,
+            check: false,
+        }
+    }
+
     fn finish(self) -> Result<Command, UsageError> {
         let config = Config { routes: self.routes.finish()?, limits: self.limits };
         let Limits { buffer_size, max_memory, .. } = config.limits;
@@ -206,6 +150,29 @@ fn argument(
     Ok(Argument { option: spelled, value })
 }
 
+/// The value behind `=`, or without one what the option means alone.
+fn optional_argument(
+    words: &mut lexopt::Parser,
+    spelled: String,
+    option: &Opt,
+    set: fn(&mut CommandLine, &Argument) -> Result<(), Flaw>,
+) -> Result<Argument, UsageError> {
+    let joined = |value| Argument { option: format!("{spelled}="), value };
+    if let Some(value) = words.optional_value() {
+        return Ok(joined(utf8(value, &format!("{spelled}="))?));
+    }
+    // The next word is no value of this option, and `5s` can be nothing else: a slip that is
+    // better said here. A bare number may be the port of the short form.
+    let next = words.try_raw_args().and_then(|rest| rest.peek()?.to_str().map(str::to_owned));
+    if let Some(next) = next.filter(|word| word.parse::<u64>().is_err()).map(joined) {
+        if set(&mut CommandLine::new(), &next).is_ok() {
+            let remedy = format!("write it like {next}");
+            return Err(UsageError::new(spelled, "takes its value behind =", remedy));
+        }
+    }
+    Ok(joined(option.example.to_owned()))
+}
+
 /// The word behind `--help`, if there is one.
 fn topic(words: &mut lexopt::Parser) -> Result<Topic, UsageError> {
     let word = match (words.optional_value(), words.next()) {
@@ -229,38 +196,12 @@ fn utf8(word: OsString, place: &str) -> Result<String, UsageError> {
 
 fn unknown_option(spelled: &str) -> UsageError {
     let word = spelled.strip_prefix("--").unwrap_or_default();
-    let close: Vec<_> = options::names()
-        .filter(|name| may_mean(word, name))
-        .map(|name| format!("--{name}"))
-        .collect();
+    let close: Vec<_> = options::like(word).map(|name| format!("--{name}")).collect();
     let remedy = match close.is_empty() {
         true => "ws-tcp-proxy --help lists the options".into(),
         false => format!("did you mean {}?", close.join(" or ")),
     };
     UsageError::new(printable(spelled), "unknown option", remedy)
-}
-
-/// Whether `word` begins `name` or is one of its words, or is a slip or two away from it.
-fn may_mean(word: &str, name: &str) -> bool {
-    let part = name.starts_with(word) || name.split('-').any(|part| part == word);
-    let slips = edits(word, name);
-    (word.len() >= 3 && part) || (slips <= 2 && slips * 2 <= name.len())
-}
-
-/// Characters to insert, delete or replace to get from one word to the other (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    // One row of the table of distances: from the part of `a` read so far to each prefix of `b`.
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let replaced = corner + usize::from(from != to);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[row.len() - 1]
 }
 
 fn surplus_value(error: lexopt::Error) -> UsageError {
@@ -271,6 +212,15 @@ fn surplus_value(error: lexopt::Error) -> UsageError {
             format!("write it like {option}"),
         ),
         other => UsageError::new("argument", other.to_string(), "see ws-tcp-proxy --help"),
+    }
+}
+
+/// What a good command line is read as, its words apart by single spaces.
+#[cfg(test)]
+fn config_of(line: &str) -> Config {
+    match parse(line.split(' ').map(Into::into)) {
+        Ok(Command::Run { config, .. }) => config,
+        other => panic!("{line}: {other:?}"),
     }
 }
 
@@ -348,7 +298,7 @@ mod tests {
             (
                 &["--help", "me"],
                 "--help me: no such topic; \
-                 the topics are overview, endpoints, messages, limits, timers, process",
+                 the topics are overview, endpoints, messages, relay, limits, timers, process",
             ),
         ] {
             assert_eq!(error(words), text);
@@ -356,7 +306,38 @@ mod tests {
     }
 
     #[test]
-    fn every_number_is_checked_against_its_range() {
+    fn an_optional_value_stands_behind_an_equals_sign() {
+        for (words, text) in [
+            (
+                &["--half-close=soon"][..],
+                "--half-close=soon: does not begin with a digit; write it like --half-close=5s",
+            ),
+            (&["--half-close="], "--half-close=\"\": is empty; write it like --half-close=5s"),
+            (
+                &["--half-close=961h"],
+                "--half-close=961h: longer than 40 days; write it like --half-close=5s",
+            ),
+            (
+                &["--half-close", "10s"],
+                "--half-close: takes its value behind =; write it like --half-close=10s",
+            ),
+            (
+                &["--half-close", "off"],
+                "--half-close: takes its value behind =; write it like --half-close=off",
+            ),
+            (
+                &["--half-close", "10"],
+                "10: stands alone; [HOST:]PORT TARGET:PORT come as two; \
+                 write it like ws-tcp-proxy 8080 127.0.0.1:5000",
+            ),
+        ] {
+            assert_eq!(error(&[words, &["-r", "x:1"]].concat()), text);
+        }
+        assert!(error(&["--half-close"]).starts_with("--remote: is missing"));
+    }
+
+    #[test]
+    fn every_value_is_checked() {
         for (option, values) in [
             ("--max-connections", &["0", "1000001", "-1", "1K", "", "1.5"][..]),
             ("--max-message", &["18446744073709551616", "17179869184GiB", "-1", "1MB"]),
@@ -375,6 +356,13 @@ mod tests {
             ("--port", &["65536", "-1", "http", ""]),
             ("-p", &["65536", "127.0.0.1:80"]),
             ("--subprotocol", &["", "a b", "a/b", "\u{fc}", "a\0"]),
+            ("--connect", &["", "lazy", "Full"]),
+            ("--allow", &["", "10.0.0.0/33", "a:0", "a b", "*"]),
+            ("--deny", &["http://a/", "a:1-65536"]),
+            ("--basic-file", &[""]),
+            ("--bearer-file", &["", "/etc/"]),
+            ("--proxy-basic-file", &[""]),
+            ("--header", &["Authorization", ": x", "Host: a", "A: b\nc"]),
             ("--allow-encoding", &["", "text,", "text, binary", "none"]),
         ] {
             for value in values {
@@ -396,7 +384,8 @@ mod tests {
             ("--origin", "ws-tcp-proxy --help lists the options"),
             ("--framing", "ws-tcp-proxy --help lists the options"),
             ("--rate-in", "ws-tcp-proxy --help lists the options"),
-            ("--bearer-file", "ws-tcp-proxy --help lists the options"),
+            ("--allow-encodings", "did you mean --allow-encoding?"),
+            ("--proxy", "did you mean --proxy-basic-file?"),
             ("-x", "ws-tcp-proxy --help lists the options"),
             ("-\u{1b}", "ws-tcp-proxy --help lists the options"),
         ] {
@@ -404,7 +393,6 @@ mod tests {
             assert_eq!(error, format!("{}: unknown option; {remedy}", printable(word)));
         }
         assert!(error(&["--\u{1b}[31m"]).starts_with("\"--\\u{1b}[31m\": unknown option"));
-        assert!(error(&["--allow", "any"]).contains("did you mean --allow-encoding?"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Numbers with units: durations, sizes, counts and switches, and sizes back to text.
+//! Numbers with units: durations, sizes, counts and switches, and back to text.
 //!
 //! Every function takes the value alone and says what is wrong with it; the caller knows to which
 //! option it was given.
@@ -99,6 +99,16 @@ pub(super) fn size_text(bytes: u64) -> String {
     match (bytes / unit, bytes % unit) {
         (whole, 0) => format!("{whole}{name}"),
         (whole, rest) => format!("{whole}.{}{name}", rest * 10 / unit),
+    }
+}
+
+/// A duration in the largest unit that divides it, as [`timer`] reads it.
+pub(super) fn time_text(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    match units.into_iter().find(|(_, unit)| millis % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
     }
 }
 
@@ -248,6 +258,14 @@ mod tests {
         assert_eq!(problem(count::<u32>("0", 1..=10)), "is outside 1 to 10");
         assert_eq!(problem(count::<u8>("256", 1..=1000)), "is outside 1 to 1000");
         assert_eq!(problem(count::<u32>("1k", 1..=10_000)), "takes a plain number, not \"k\"");
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_read() {
+        for text in ["1ms", "500ms", "1001ms", "5s", "90s", "2m", "3h", "960h"] {
+            assert_eq!(timer(text).map(time_text).as_deref(), Ok(text));
+        }
+        assert_eq!(time_text(Duration::from_secs(120)), "2m");
     }
 
     #[test]

@@ -4,5 +4,7 @@
 
 pub mod admit;
 pub mod credentials;
+pub mod rule;
 pub mod rules;
+pub mod special;
 pub mod target;

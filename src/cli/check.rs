@@ -1,0 +1,163 @@
+//! What `--check` prints.
+//!
+//! Owns the words for a configuration that is good. Never decides whether it is.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::units::{size_text, time_text};
+use super::usage::printable;
+use crate::buf::pool::Pool;
+use crate::config::{Config, CredentialFile, Local, Messages, Remote, Route, Subprotocols};
+use crate::proto::connect::Form;
+use crate::proto::encoding::Encoding;
+
+/// The routes, and the most memory that buffers and tables can take.
+///
+/// `per_connection` is what a connection costs while it keeps nothing, in bytes. Memory of the
+/// kernel, of the program text and of the allocator is not counted.
+pub fn describe(config: &Config, per_connection: usize) -> String {
+    let mut text = String::from("routes:\n");
+    for route in &config.routes {
+        line(&mut text, format_args!("  {} -> {}", route.local, route.remote));
+        line(&mut text, format_args!("    {}", messages(&route.messages)));
+        let access = access(route);
+        if !access.is_empty() {
+            line(&mut text, format_args!("    {}", access.join("; ")));
+        }
+    }
+    let limits = &config.limits;
+    let buffer = limits.buffer_size as u64;
+    let kept = Pool::worst_case(limits.max_memory, limits.max_connections) as u64;
+    let table = (limits.max_connections as u64).saturating_mul(per_connection as u64);
+    let total = buffer.saturating_add(kept).saturating_add(table);
+    let each = format!("--max-connections {} of {per_connection}B", limits.max_connections);
+    text.push_str("memory at worst:\n");
+    for (bytes, what) in [
+        (buffer, "--buffer-size, one for all"),
+        (kept, "--max-memory, for slow sides"),
+        (table, &each),
+        (total, "in total, socket buffers in the kernel not counted"),
+    ] {
+        line(&mut text, format_args!("  {:>9}  {what}", size_text(bytes)));
+    }
+    text
+}
+
+fn messages(messages: &Messages) -> String {
+    let mut text = format!("encoding {}", messages.encoding);
+    if messages.text_lossy {
+        text.push_str(", text lossy");
+    }
+    let asked = |e: &Encoding| *e != messages.encoding && messages.allowed.contains(*e);
+    let names: Vec<_> = Encoding::ALL.into_iter().filter(asked).map(Encoding::name).collect();
+    if !names.is_empty() {
+        text.push_str("; on request ");
+        text.push_str(&names.join(", "));
+    }
+    text.push_str("; subprotocols ");
+    text.push_str(&match &messages.subprotocols {
+        Subprotocols::Any => "any".into(),
+        Subprotocols::Listed(names) if names.is_empty() => "none".into(),
+        Subprotocols::Listed(names) => names.join(", "),
+    });
+    if let Some(time) = messages.half_close {
+        text.push_str("; half-close ");
+        text.push_str(&time_text(time));
+    }
+    text
+}
+
+/// Who names which target to whom, and how each proves who it is.
+fn access(route: &Route) -> Vec<String> {
+    let file = |path: &Path| printable(&path.display().to_string());
+    let mut parts = Vec::new();
+    if let Some(users) = &route.users {
+        parts.push(format!("users from {}", file(users)));
+    }
+    match &route.remote {
+        Remote::Connect => parts.push(route.rules.to_string()),
+        _ if matches!(route.local, Local::Connect(_)) => parts.push(match route.form {
+            Form::Full => "connect full".into(),
+            Form::Bare => "connect eager".into(),
+        }),
+        _ => {}
+    }
+    if let Remote::WebSocket(url) = &route.remote {
+        parts.extend(url.credential.as_ref().map(|credential| match credential {
+            CredentialFile::Basic(path) => format!("basic from {}", file(path)),
+            CredentialFile::Bearer(path) => format!("bearer from {}", file(path)),
+        }));
+    }
+    parts
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::config_of;
+
+    #[test]
+    fn describes_who_may_go_where() {
+        let line = "-l connect://a:1 -r ws://b/?secret --connect eager --basic-file /x \
+                    --proxy-basic-file users \
+                    -l connect://a:2 -r connect: --allow any --deny 10.0.0.0/8 --half-close=off \
+                    -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms \
+                    -l connect://a:4 -r b:1";
+        let text = describe(&config_of(line), 512);
+        let (routes, _) = text.split_once("memory").unwrap();
+        let lines: Vec<_> = routes
+            .lines()
+            .map(|line| line.trim_start())
+            .map(|line| line.split_once("; subprotocols").map_or(line, |(_, end)| end))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "routes:",
+                "connect://a:1 -> ws://b/",
+                " binary, base64; half-close 5s",
+                "users from users; connect eager; basic from /x",
+                "connect://a:2 -> connect:",
+                " binary, base64",
+                "allow any; deny 10.0.0.0/8",
+                "tcp://a:3 -> ws://b/",
+                " binary, base64; half-close 1500ms",
+                "bearer from y",
+                "connect://a:4 -> tcp://b:1",
+                " binary, base64; half-close 5s",
+                "connect full",
+            ]
+        );
+    }
+
+    #[test]
+    fn describes_routes_and_adds_up_memory() {
+        let args = ["-l", "a:1", "-r", "b:2", "-l", "fd:3", "-r", "unix:@x", "--encoding", "text"]
+            .into_iter()
+            .chain(["--allow-encoding", "text", "--text-lossy", "--max-connections", "2048"])
+            .map(Into::into);
+        let Ok(crate::cli::Command::Run { config, .. }) = crate::cli::parse(args) else {
+            panic!("a good command line");
+        };
+        let text = "\
+routes:
+  ws://a:1 -> tcp://b:2
+    encoding binary; on request text, base64; subprotocols binary, base64
+  fd:3 -> unix:@x
+    encoding text, text lossy; subprotocols none
+memory at worst:
+     256KiB  --buffer-size, one for all
+      64MiB  --max-memory, for slow sides
+       1MiB  --max-connections 2048 of 512B
+    65.2MiB  in total, socket buffers in the kernel not counted
+";
+        assert_eq!(describe(&config, 512), text);
+        assert!(describe(&config, usize::MAX).contains("16777215.9TiB  in total"));
+    }
+}
