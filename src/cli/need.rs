@@ -13,7 +13,7 @@ pub(super) enum Need {
     Request,
     /// Those that dial whatever target they are told.
     Targets,
-    /// Those that are told the target and leave dialling to their remote.
+    /// Those that are told the target and pass it on in messages, which have ends.
     Relay,
     /// Those with a listener for CONNECT.
     Listener,
@@ -25,7 +25,7 @@ impl Need {
         match self {
             Self::Request => matches!(remote, Remote::WebSocket(_)),
             Self::Targets => *remote == Remote::Connect,
-            Self::Relay => listener && *remote != Remote::Connect,
+            Self::Relay => listener && matches!(remote, Remote::WebSocket(_)),
             Self::Listener => listener,
         }
     }
@@ -36,7 +36,7 @@ impl Need {
             Self::Request => ("the request to a ws:// remote", "--remote ws://127.0.0.1:8080/"),
             Self::Targets => ("targets that whoever connects names", "--remote connect:"),
             Self::Relay => (
-                "a connect:// listener that passes the target on",
+                "a connect:// listener with a ws:// remote",
                 "--local connect://127.0.0.1:8080 --remote ws://127.0.0.1:8081/",
             ),
             Self::Listener => (
@@ -76,8 +76,14 @@ mod tests {
             (
                 "-l connect://a:1 -r connect: --allow any --connect full",
                 "--connect full",
-                "is for a connect:// listener that passes the target on, \
+                "is for a connect:// listener with a ws:// remote, \
                  and this route is connect://a:1 -> connect:",
+                listener,
+            ),
+            (
+                "-l connect://a:1 -r b:1 --connect eager",
+                "--connect eager",
+                "is for a connect:// listener with a ws:// remote",
                 listener,
             ),
             ("-r a:1 --header b:secret", "--header b", "is for the request to a ws:// remote", ws),

@@ -271,8 +271,11 @@ mod tests {
             config(line).routes.into_iter().map(|route| route.form).collect()
         };
         assert_eq!(forms("-l connect://a:1 -r ws://b:1"), [Form::Full]);
-        assert_eq!(forms("-l connect://a:1 -r b:1 --connect full"), [Form::Full]);
-        assert_eq!(forms("--connect full --connect eager -r b:1 -l connect://a:1"), [Form::Bare]);
+        assert_eq!(forms("-l connect://a:1 -r ws://b --connect full"), [Form::Full]);
+        assert_eq!(
+            forms("--connect full --connect eager -r ws://b -l connect://a:1"),
+            [Form::Bare]
+        );
         assert_eq!(
             forms(
                 "--connect eager -l connect://a:1 -r ws://b:1 -l connect://a:2 -r ws://b:1 \
