@@ -231,7 +231,7 @@ fn a_refusal_of_the_far_end_reaches_the_tool() {
 
 #[test]
 fn a_far_end_that_opens_no_websocket_is_a_502_said_once() {
-    let cases: [(&str, fn(&Asked) -> String); 6] = [
+    let cases: [(&str, Answer); 6] = [
         ("it answered 200 OK", |_| "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
         ("it answered 403 Forbidden: no such token", |_| {
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 14\r\n\r\nno such token\n".into()
@@ -393,6 +393,9 @@ fn sigterm_while_the_far_end_is_asked_is_answered_503() {
 }
 
 // The parts.
+
+/// What stands in place of a far end's agreement.
+type Answer = fn(&Asked) -> String;
 
 /// A tool that has asked, and its far end, which was told so and has not answered.
 #[track_caller]
