@@ -292,7 +292,8 @@ impl Gate {
     #[track_caller]
     fn refuses(&self, shown: Option<&str>) -> Response {
         let field = shown.map(|shown| format!("Proxy-Authorization: {shown}"));
-        let head = head(&self.target.endpoint, field.as_deref().as_slice());
+        let fields: Vec<&str> = field.as_deref().into_iter().collect();
+        let head = head(&self.target.endpoint, &fields);
         let response = Response::to(self.proxy.port(), head.as_bytes());
         assert_eq!(response.status, 407, "for {shown:?}");
         response.expect_refusal(407);
