@@ -10,8 +10,8 @@ use common::server::server_frame;
 use common::target::Refusing;
 use common::ws::{reason, request, Response};
 use common::{
-    assert_same, frame, pattern, Asked, Proxy, Stream, Target, Ws, BINARY, CLOSE, FIN, PING, PONG,
-    TEXT,
+    assert_same, both_ways, carries, frame, pattern, Asked, Proxy, Stream, Target, Ws, BINARY,
+    CLOSE, FIN, PING, PONG, TEXT,
 };
 
 const MIB: usize = 1 << 20;
@@ -30,7 +30,7 @@ fn a_plain_listener_prints_its_port() {
     let proxy = plain(&target.endpoint, &[]);
     assert_ne!(proxy.port(), 0);
     assert_eq!(proxy.listening, [format!("tcp://127.0.0.1:{}", proxy.port())]);
-    carries(Stream::tcp(proxy.port()), target.accept());
+    carries(&mut Stream::tcp(proxy.port()), &mut target.accept());
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn two_proxies_carry_20_mib_each_way_at_once() {
     near.send(b"!"); // until then nobody need have dialled the target
     let mut far = target.accept();
     assert_eq!(far.receive(1), b"!");
-    both_ways(&mut near, &mut far, 20 * MIB);
+    both_ways(&mut near, &mut far, &pattern(1, 20 * MIB), &pattern(2, 20 * MIB));
     near.finish();
     far.expect_fin();
     drop(far);
@@ -89,7 +89,7 @@ fn tcp_to_tcp_carries_both_ways_at_once() {
     let target = Target::listen();
     let proxy = plain(&target.endpoint, &NO_TIMER);
     let (mut near, mut far) = (Stream::tcp(proxy.port()), target.accept());
-    both_ways(&mut near, &mut far, 8 * MIB);
+    both_ways(&mut near, &mut far, &pattern(1, 8 * MIB), &pattern(2, 8 * MIB));
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn a_plain_listener_whose_target_refuses_just_ends() {
 fn a_plain_listener_beyond_max_connections_just_ends() {
     let target = Target::listen();
     let proxy = plain(&target.endpoint, &["--max-connections", "1"]);
-    let (near, far) = (Stream::tcp(proxy.port()), target.accept());
+    let (mut near, mut far) = (Stream::tcp(proxy.port()), target.accept());
     Stream::tcp(proxy.port()).expect_fin();
     assert!(!target.has_caller_within(QUIET), "the target is bothered");
-    carries(near, far);
+    carries(&mut near, &mut far);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_plain_listener_may_be_a_unix_socket() {
     let _gone = Removed(path.clone());
     assert_eq!(proxy.listening, [endpoint]);
     let (mut near, mut far) = (Stream::unix(&path), target.accept());
-    both_ways(&mut near, &mut far, MIB);
+    both_ways(&mut near, &mut far, &pattern(1, MIB), &pattern(2, MIB));
     near.finish();
     far.expect_fin();
     far.send(b"late");
@@ -655,28 +655,6 @@ fn warning(proxy: &Proxy, why: &str) -> String {
     proxy.wait_for_log(0, "a warning", |line| {
         line.contains("WARN") && line.contains("cannot reach ws://") && line.contains(why)
     })
-}
-
-/// Both ends send `len` bytes at once and read what the other one sends.
-#[track_caller]
-fn both_ways(near: &mut Stream, far: &mut Stream, len: usize) {
-    let (there, back) = (pattern(1, len), pattern(2, len));
-    let (mut near_writer, mut far_writer) = (near.share(), far.share());
-    std::thread::scope(|scope| {
-        scope.spawn(|| near_writer.send(&there));
-        scope.spawn(|| far_writer.send(&back));
-        scope.spawn(|| assert_same(&far.receive(len), &there));
-        assert_same(&near.receive(len), &back);
-    });
-}
-
-/// A few bytes there and back.
-#[track_caller]
-fn carries(mut near: Stream, mut far: Stream) {
-    near.send(b"there");
-    assert_eq!(far.receive(5), b"there");
-    far.send(b"back");
-    assert_eq!(near.receive(4), b"back");
 }
 
 #[track_caller]

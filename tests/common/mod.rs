@@ -8,18 +8,26 @@
 
 use std::time::Duration;
 
+pub mod file;
+pub mod frame;
+pub mod http;
 pub mod proxy;
+pub mod relay;
 pub mod server;
+pub mod socket;
 pub mod stream;
 pub mod sys;
 pub mod target;
 pub mod ws;
 
+pub use file::TempFile;
+pub use frame::{frame, BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
+pub use http::Response;
 pub use proxy::Proxy;
 pub use server::{Asked, Served};
 pub use stream::{Stream, Wait};
 pub use target::Target;
-pub use ws::{frame, Ws, BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
+pub use ws::Ws;
 
 /// How long any single wait may take before the test fails. Far beyond what any event needs, and
 /// below the proxy's default ping interval, so that no Ping comes uncalled.
@@ -50,6 +58,27 @@ pub fn connect_narrow(proxy: &Proxy, target: &Target) -> (Ws, Stream) {
     (peer, target.accept())
 }
 
+/// Both ends send at once, `near` what goes `there`, and read what the other one sends.
+#[track_caller]
+pub fn both_ways(near: &mut Stream, far: &mut Stream, there: &[u8], back: &[u8]) {
+    let (mut near_writer, mut far_writer) = (near.share(), far.share());
+    std::thread::scope(|scope| {
+        scope.spawn(|| near_writer.send(there));
+        scope.spawn(|| far_writer.send(back));
+        scope.spawn(|| assert_same(&far.receive(there.len()), there));
+        assert_same(&near.receive(back.len()), back);
+    });
+}
+
+/// A few bytes there and back.
+#[track_caller]
+pub fn carries(near: &mut Stream, far: &mut Stream) {
+    near.send(b"there");
+    assert_eq!(far.receive(5), b"there");
+    far.send(b"back");
+    assert_eq!(near.receive(4), b"back");
+}
+
 /// Bytes that look random and are the same for the same `seed`.
 pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
@@ -59,6 +88,16 @@ pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
     }
     bytes.truncate(len);
     bytes
+}
+
+/// Text of characters of one to four bytes, about `len` bytes of it and the same for the same `seed`.
+pub fn text_pattern(seed: u64, len: usize) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut text = String::with_capacity(len + 4);
+    while text.len() < len {
+        text.push(['a', '\n', 'ß', '€', '\u{10348}'][random.below(5)]);
+    }
+    text.into_bytes()
 }
 
 /// Fails with the first difference, not with megabytes of debug output.

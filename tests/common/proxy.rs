@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use super::{sys, PATIENCE};
+use super::{sys, Wait, PATIENCE};
 
 /// A running `ws-tcp-proxy`, killed when dropped.
 pub struct Proxy {
@@ -51,6 +51,15 @@ impl Proxy {
             (names.len() >= routes.max(1)).then_some(names)
         });
         Ok(proxy)
+    }
+
+    /// Starts one that cannot run: waits for its end and returns its exit status and what it said.
+    #[track_caller]
+    pub fn fail(arguments: &[&str]) -> (Option<i32>, String) {
+        let mut proxy = Self::spawn_unready(Self::command(arguments)).expect("start the proxy");
+        let status = proxy.wait_for_exit();
+        proxy.wait_for_end_of_log();
+        (status.code(), proxy.stderr.all().join("\n"))
     }
 
     /// Starts it without waiting for anything.
@@ -117,6 +126,44 @@ impl Proxy {
         })
     }
 
+    /// The log up to here: what was written before the proxy's answer to a signal.
+    #[track_caller]
+    pub fn log(&self) -> Vec<String> {
+        let report = self.report();
+        let mut lines = self.stderr.all();
+        lines.truncate(lines.iter().rposition(|line| *line == report).unwrap_or(lines.len()));
+        lines
+    }
+
+    /// How many lines of the log so far are warnings about a remote that cannot be reached.
+    #[track_caller]
+    pub fn unreached(&self) -> usize {
+        let said = |line: &&String| line.contains("WARN") && line.contains("cannot reach ");
+        self.log().iter().filter(said).count()
+    }
+
+    /// Waits until nothing is left of any connection, and as many descriptors are open as `files`.
+    #[track_caller]
+    pub fn wait_until_idle(&self, files: usize) {
+        let wait = Wait::begin();
+        loop {
+            let report = self.report();
+            let open = self.open_files();
+            if report.contains(" 0 connections, 0 bytes kept ") && open == files {
+                return;
+            }
+            wait.go_on(&format!("{files} descriptors instead of {open}, and not: {report}"));
+        }
+    }
+
+    /// What it says of its connections.
+    #[track_caller]
+    fn report(&self) -> String {
+        let from = self.stderr.count();
+        self.signal(libc::SIGUSR1);
+        self.wait_for_log(from, "the report", |line| line.contains(" bytes kept of "))
+    }
+
     /// Resident memory in bytes, now.
     pub fn memory(&self) -> usize {
         self.status("VmRSS:")
@@ -162,6 +209,8 @@ impl Drop for Proxy {
 #[derive(Debug, Clone)]
 pub struct Closed {
     pub code: u16,
+    pub by: String,
+    pub why: String,
     pub inbound: u64,
     pub outbound: u64,
 }
@@ -169,12 +218,12 @@ pub struct Closed {
 impl Closed {
     fn parse(line: &str) -> Option<Self> {
         let (_, fields) = line.split_once(" closed code=")?;
-        let number = |name: &str| {
-            let field = fields.split(' ').find_map(|f| f.strip_prefix(name));
-            field.and_then(|f| f.parse::<u64>().ok())
-        };
+        let word = |name: &str| fields.split(' ').find_map(|f| f.strip_prefix(name));
+        let number = |name: &str| word(name).and_then(|f| f.parse::<u64>().ok());
         Some(Self {
             code: fields.split(' ').next()?.parse().ok()?,
+            by: word("by=")?.to_string(),
+            why: word("why=")?.to_string(),
             inbound: number("in=")?,
             outbound: number("out=")?,
         })
