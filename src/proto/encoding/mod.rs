@@ -1,19 +1,23 @@
-//! What a WebSocket payload looks like: binary, text or base64.
+//! What a WebSocket payload looks like: binary, text, base64 or chunks.
 //!
 //! Owns the bytes that an encoding cannot pass on yet: the head of a character, the bits of a
-//! base64 quantum. Never knows where a frame begins or ends; it is told where a message does.
+//! base64 quantum, the length of a chunk. Never knows where a frame begins or ends; it is told
+//! where a message does.
 
 mod base64;
+mod chunk;
 mod text;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use base64::Base64;
+pub use chunk::{Chunk, ChunkError};
 pub use text::Tail;
 
 use super::frame::FrameError;
-use super::message::Kind;
+use super::message::{Kind, Piece};
+use super::utf8::Utf8;
 use crate::buf::hot::Hot;
 
 /// How stream bytes are written into WebSocket payloads and read from them.
@@ -25,11 +29,13 @@ pub enum Encoding {
     Text,
     /// Text messages of base64 (RFC 4648 section 4).
     Base64,
+    /// Binary messages, each one protobuf `bytes data = 1`.
+    Chunk,
 }
 
 impl Encoding {
     /// Every encoding, in the order the documentation lists them.
-    pub const ALL: [Self; 3] = [Self::Binary, Self::Text, Self::Base64];
+    pub const ALL: [Self; 4] = [Self::Binary, Self::Text, Self::Base64, Self::Chunk];
 
     /// The name in options, queries and subprotocols.
     pub fn name(self) -> &'static str {
@@ -37,6 +43,7 @@ impl Encoding {
             Self::Binary => "binary",
             Self::Text => "text",
             Self::Base64 => "base64",
+            Self::Chunk => "chunk",
         }
     }
 }
@@ -56,13 +63,17 @@ impl fmt::Display for Encoding {
     }
 }
 
+/// Bytes that an encoding writes in front of what it has read, at most: the tag and the length of a
+/// chunk; or the three bytes of a character that an earlier read cut.
+pub const MAX_PREFIX: usize = chunk::MAX_PREFIX;
+
 /// A set of encodings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encodings(u8);
 
 impl Encodings {
     /// All of them.
-    pub const ALL: Self = Self(0b111);
+    pub const ALL: Self = Self(0b1111);
     /// None of them.
     pub const NONE: Self = Self(0);
 
@@ -78,44 +89,85 @@ impl Encodings {
     }
 }
 
-/// Payload to stream bytes, piece by piece.
+/// Payload to stream bytes, piece by piece. What is spoken in text has been checked to be text.
 #[derive(Debug, Clone, Copy)]
 pub enum Unpack {
     /// Bytes unchanged, binary or text.
-    AsIs,
+    AsIs(Utf8),
     /// Base64 in text messages.
-    Base64(Base64),
+    Base64(Utf8, Base64),
+    /// Chunks in binary messages.
+    Chunk(Chunk),
 }
 
 impl Unpack {
     /// The way back from `encoding`.
     pub fn new(encoding: Encoding) -> Self {
         match encoding {
-            Encoding::Binary | Encoding::Text => Self::AsIs,
-            Encoding::Base64 => Self::Base64(Base64::default()),
+            Encoding::Binary | Encoding::Text => Self::AsIs(Utf8::default()),
+            Encoding::Base64 => Self::Base64(Utf8::default(), Base64::default()),
+            Encoding::Chunk => Self::Chunk(Chunk::default()),
         }
     }
 
-    /// Whether messages of this kind can be unpacked.
+    /// Moves a piece, which is the next of the input, to the output and unpacks it on the way.
     ///
     /// # Errors
-    /// [`FrameError::NotText`] for a binary message of base64.
-    pub fn accept(&self, kind: Kind) -> Result<(), FrameError> {
-        match (self, kind) {
-            (Self::Base64(_), Kind::Binary) => Err(FrameError::NotText),
-            _ => Ok(()),
-        }
-    }
-
-    /// Unpacks the last `n` bytes of the output, in place; `ends` says that the message does.
-    ///
-    /// # Errors
-    /// [`FrameError::NotBase64`]; what came before the bad character is kept.
-    #[inline]
-    pub fn unpack(&mut self, hot: &mut Hot, n: usize, ends: bool) -> Result<(), FrameError> {
+    /// The payload is not of this encoding; what came before the bytes that show it is in the
+    /// output.
+    // Always, for what passes as it is: small frames would pay as much for the call as for the move.
+    #[inline(always)]
+    pub fn pass(&mut self, hot: &mut Hot, piece: Piece) -> Result<(), FrameError> {
         match self {
-            Self::AsIs => Ok(()),
-            Self::Base64(base64) => base64.unpack(hot, n, ends),
+            Self::AsIs(utf8) => pass_as_is(utf8, hot, piece).map_err(|_| FrameError::NotUtf8),
+            Self::Base64(utf8, base64) => pass_base64(utf8, base64, hot, piece),
+            Self::Chunk(chunk) => chunk.pass(hot, piece),
+        }
+    }
+}
+
+/// Moves a piece to the output and checks it if it is text; the error is how many of its bytes
+/// were possible, and these are kept.
+#[inline(always)]
+fn pass_as_is(utf8: &mut Utf8, hot: &mut Hot, piece: Piece) -> Result<(), usize> {
+    // The mask alone is copied: a copy of the whole piece would cost a tenth of the speed.
+    let mut mask = piece.mask;
+    hot.pass(piece.len, &mut mask);
+    match piece.kind {
+        Kind::Binary => Ok(()),
+        Kind::Text => check_text(utf8, hot, piece.len, piece.ends),
+    }
+}
+
+/// Checks the last `n` bytes of the output.
+fn check_text(utf8: &mut Utf8, hot: &mut Hot, n: usize, ends: bool) -> Result<(), usize> {
+    let kept = hot.output().len() - n;
+    let checked = match utf8.check(&hot.output()[kept..]) {
+        Ok(()) if ends && !utf8.is_complete() => Err(n),
+        checked => checked,
+    };
+    if let Err(good) = checked {
+        hot.truncate_output(kept + good);
+    }
+    checked
+}
+
+#[inline(never)]
+fn pass_base64(
+    utf8: &mut Utf8,
+    base64: &mut Base64,
+    hot: &mut Hot,
+    piece: Piece,
+) -> Result<(), FrameError> {
+    if piece.kind == Kind::Binary {
+        return Err(FrameError::NotText);
+    }
+    match pass_as_is(utf8, hot, piece) {
+        Ok(()) => base64.unpack(hot, piece.len, piece.ends),
+        Err(good) => {
+            // What the encoding makes of the good part counts as delivered.
+            base64.unpack(hot, good, false)?;
+            Err(FrameError::NotUtf8)
         }
     }
 }
@@ -131,6 +183,8 @@ pub enum Pack {
     TextLossy(Tail),
     /// Text messages of base64, each padded by itself.
     Base64,
+    /// Binary messages of one chunk.
+    Chunk,
 }
 
 impl Pack {
@@ -141,14 +195,15 @@ impl Pack {
             Encoding::Text if lossy => Self::TextLossy(Tail::default()),
             Encoding::Text => Self::Text(Tail::default()),
             Encoding::Base64 => Self::Base64,
+            Encoding::Chunk => Self::Chunk,
         }
     }
 
     /// What the messages say they are.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Binary => Kind::Binary,
-            _ => Kind::Text,
+            Self::Binary | Self::Chunk => Kind::Binary,
+            Self::Text(_) | Self::TextLossy(_) | Self::Base64 => Kind::Text,
         }
     }
 
@@ -157,6 +212,8 @@ impl Pack {
         let room = size.saturating_sub(32);
         match self {
             Self::Binary | Self::Text(_) => size,
+            // The prefix goes in front, into room of its own, but counts in the frame's length.
+            Self::Chunk => size.saturating_sub(MAX_PREFIX),
             // Read and written: 1 + 4/3, and padding.
             Self::Base64 => room / 7 * 3,
             // Read and written: 1 + 3.
@@ -164,10 +221,11 @@ impl Pack {
         }
     }
 
-    /// How many bytes a byte may become.
+    /// How many bytes a byte may become; what is added to each message once, at most
+    /// [`MAX_PREFIX`], is not counted.
     pub fn growth(&self) -> usize {
         match self {
-            Self::Binary | Self::Text(_) => 1,
+            Self::Binary | Self::Text(_) | Self::Chunk => 1,
             Self::Base64 => 2,
             Self::TextLossy(_) => text::REPLACEMENT.len(),
         }
@@ -189,6 +247,10 @@ impl Pack {
                 base64::pack(hot);
                 Ok(())
             }
+            Self::Chunk => {
+                chunk::pack(hot);
+                Ok(())
+            }
         }
     }
 
@@ -204,7 +266,16 @@ impl Pack {
                 tail.finish_lossy(hot);
                 Ok(())
             }
-            Self::Binary | Self::Base64 => Ok(()),
+            Self::Binary | Self::Base64 | Self::Chunk => Ok(()),
+        }
+    }
+
+    /// The payload of a message that says nothing but that we are here; `None` if there is none,
+    /// since every message brings something.
+    pub fn keepalive(&self) -> Option<&'static [u8]> {
+        match self {
+            Self::Chunk => Some(chunk::EMPTY),
+            _ => None,
         }
     }
 }
@@ -216,7 +287,9 @@ mod tests {
     #[test]
     fn the_largest_read_fits_in_its_packed_form() {
         for size in [4096, 5000, 65536] {
-            for (encoding, byte) in [(Encoding::Base64, 0u8), (Encoding::Text, 0xff)] {
+            for (encoding, byte) in
+                [(Encoding::Base64, 0u8), (Encoding::Text, 0xff), (Encoding::Chunk, 1)]
+            {
                 let mut pack = Pack::new(encoding, true);
                 let mut hot = Hot::new(size);
                 let limit = pack.read_limit(size);
@@ -224,8 +297,14 @@ mod tests {
                 hot.commit(limit);
                 hot.pass_all();
                 pack.pack(&mut hot).unwrap();
-                let grown = if byte == 0 { limit.div_ceil(3) * 4 } else { limit * 3 };
+                let grown = match encoding {
+                    Encoding::Base64 => limit.div_ceil(3) * 4,
+                    Encoding::Text => limit * 3,
+                    // The length takes two bytes, or three.
+                    _ => limit + if limit < 1 << 14 { 3 } else { 4 },
+                };
                 assert_eq!(hot.output().len(), grown);
+                assert!(grown <= size);
                 hot.prepend(&[0; crate::proto::frame::MAX_HEADER]);
             }
         }
