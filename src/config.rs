@@ -162,7 +162,7 @@ impl WebSocketUrl {
         let mut fields = self.fields.clone();
         fields.extend(authorization.map(|value| ("Authorization".into(), value.into())));
         let is_type = |(name, _): &(String, String)| name.eq_ignore_ascii_case("Content-Type");
-        if encoding.name() == "chunk" && !fields.iter().any(is_type) {
+        if encoding == Encoding::Chunk && !fields.iter().any(is_type) {
             fields.push(("Content-Type".into(), "application/proto".into()));
         }
         ClientRequest::new(&self.host, &self.path, &self.subprotocols, &fields, nonce)

@@ -7,6 +7,8 @@ use ws_tcp_proxy::proto::frame::{FrameHeader, Opcode, MAX_HEADER};
 use ws_tcp_proxy::proto::handshake::accept_key;
 use ws_tcp_proxy::proto::mask::Mask;
 
+use crate::chunk;
+
 /// The request of RFC 6455 §1.2, for an encoding.
 pub fn request(encoding: Encoding) -> Vec<u8> {
     format!(
@@ -79,6 +81,13 @@ impl Pattern {
     pub fn payload(&mut self, encoding: Encoding, n: usize) -> Vec<u8> {
         match encoding {
             Encoding::Base64 => STANDARD.encode(self.take(n / 4 * 3)).into_bytes(),
+            Encoding::Chunk => {
+                // Two chunks, and fields that nobody knows.
+                let (first, second) = (self.take(n / 2), self.take(n - n / 2));
+                let parts: [&[u8]; 3] =
+                    [&chunk::field(1, &first), b"\x10\xac\x02", &chunk::field(2, b"?")];
+                [&parts.concat()[..], &chunk::field(1, &second)].concat()
+            }
             Encoding::Binary | Encoding::Text => {
                 // Whole characters: not inside one before, not inside one behind.
                 self.ready.clear();

@@ -5,6 +5,7 @@
 //! seeds can be written by hand, and a mutation of one byte stays a small change.
 
 pub mod base64;
+pub mod chunk;
 pub mod cuts;
 pub mod driver;
 pub mod ear;

@@ -401,7 +401,7 @@ impl Outbound {
                     return;
                 }
                 let is_text = *kind == Kind::Text;
-                assert_eq!(is_text, encoding != Encoding::Binary);
+                assert_eq!(is_text, matches!(encoding, Encoding::Text | Encoding::Base64));
                 assert!(!bytes.is_empty(), "a message of nothing");
                 if is_text {
                     std::str::from_utf8(bytes).expect("text is UTF-8, message by message");
@@ -410,6 +410,10 @@ impl Outbound {
                     let (bytes, right) = crate::base64::decode(bytes);
                     assert!(right, "our base64 is whole, message by message");
                     self.payload.extend(bytes);
+                } else if encoding == Encoding::Chunk {
+                    let (data, flaw) = crate::chunk::parse(bytes);
+                    assert_eq!(flaw, None, "our chunks are whole, message by message");
+                    self.payload.extend(data);
                 } else {
                     self.payload.extend_from_slice(bytes);
                 }
@@ -427,7 +431,7 @@ fn carried(setup: Setup, said: &[u8]) -> Vec<u8> {
             let good = std::str::from_utf8(said).map_or_else(|e| e.valid_up_to(), str::len);
             said[..good].to_vec()
         }
-        Encoding::Binary | Encoding::Base64 => said.to_vec(),
+        Encoding::Binary | Encoding::Base64 | Encoding::Chunk => said.to_vec(),
     }
 }
 

@@ -1,16 +1,17 @@
 //! What a session must make of a wire, and what it does make of it.
 //!
 //! The model goes byte by byte and knows only the rules: which encoding needs text, what text is,
-//! what a Close may say.
+//! what a message of chunks is, what a Close may say.
 
 use ws_tcp_proxy::buf::hot::Hot;
-use ws_tcp_proxy::proto::encoding::Encoding;
+use ws_tcp_proxy::proto::encoding::{ChunkError, Encoding};
 use ws_tcp_proxy::proto::frame::{FrameError, Opcode, Role};
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::proto::message::{Decoder, Kind, Step};
 use ws_tcp_proxy::session::{Options, Session, Stop, MAX_CONTROL_FRAME};
 
 use crate::base64::Quantum;
+use crate::chunk;
 use crate::cuts::Cuts;
 use crate::ear::{Ear, Said};
 
@@ -108,6 +109,9 @@ struct Model {
     /// The character under way.
     character: Vec<u8>,
     quantum: Quantum,
+    /// The message of chunks under way, and where in the outcome what it delivers begins.
+    message: Vec<u8>,
+    delivered: usize,
 }
 
 impl Default for Model {
@@ -117,6 +121,8 @@ impl Default for Model {
             outcome: Outcome::default(),
             character: Vec::new(),
             quantum: Quantum::default(),
+            message: Vec::new(),
+            delivered: 0,
         }
     }
 }
@@ -131,6 +137,12 @@ impl Model {
         if kind == Kind::Binary && self.encoding == Encoding::Base64 {
             return Err(FrameError::NotText);
         }
+        if self.encoding == Encoding::Chunk {
+            return match kind {
+                Kind::Text => Err(FrameError::NotBinary),
+                Kind::Binary => self.chunks(bytes, ends),
+            };
+        }
         for &byte in bytes {
             if kind == Kind::Text {
                 self.text(byte)?;
@@ -140,7 +152,9 @@ impl Model {
                     let byte = self.quantum.push(byte).map_err(|_| FrameError::NotBase64)?;
                     self.outcome.bytes.extend(byte);
                 }
-                Encoding::Binary | Encoding::Text => self.outcome.bytes.push(byte),
+                Encoding::Binary | Encoding::Text | Encoding::Chunk => {
+                    self.outcome.bytes.push(byte);
+                }
             }
         }
         if ends && !self.character.is_empty() {
@@ -150,6 +164,23 @@ impl Model {
             return Err(FrameError::NotBase64);
         }
         Ok(())
+    }
+
+    /// Reads the message again from its start, whenever there is more of it.
+    fn chunks(&mut self, bytes: &[u8], ends: bool) -> Result<(), FrameError> {
+        self.message.extend_from_slice(bytes);
+        let (data, flaw) = chunk::parse(&self.message);
+        self.outcome.bytes.truncate(self.delivered);
+        self.outcome.bytes.extend(data);
+        if ends {
+            self.message.clear();
+            self.delivered = self.outcome.bytes.len();
+        }
+        match flaw {
+            Some(ChunkError::CutOff) if !ends => Ok(()),
+            Some(flaw) => Err(flaw.into()),
+            None => Ok(()),
+        }
     }
 
     fn text(&mut self, byte: u8) -> Result<(), FrameError> {

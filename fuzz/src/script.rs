@@ -64,7 +64,7 @@ struct Script {
 impl Script {
     fn new(input: &mut Input) -> Self {
         let [bits, timers, sizes] = [input.byte(), input.byte(), input.byte()];
-        let encoding = Encoding::ALL[usize::from(bits & 3) % 3];
+        let encoding = Encoding::ALL[usize::from(bits & 3)];
         let lossy = bits & 0x04 != 0;
         let shape = match (bits & 0x08 != 0, sizes & 0x0c) {
             (true, _) => Shape::Echo,
@@ -188,6 +188,7 @@ impl Script {
         let payload = self.peer.payload(self.encoding, input.len());
         let kind = match self.encoding {
             Encoding::Binary if shape & 1 == 0 => Opcode::Binary,
+            Encoding::Chunk => Opcode::Binary,
             _ => Opcode::Text,
         };
         let key = self.key();

@@ -13,12 +13,13 @@
 
 use std::ops::Range;
 
+use crate::proto::encoding::MAX_PREFIX;
 use crate::proto::frame::MAX_HEADER;
 use crate::proto::mask::Mask;
 
-/// Bytes in front of what is read: the longest header, and the three bytes of a character that
-/// an earlier read cut.
-pub const HEADER_ROOM: usize = MAX_HEADER + 3;
+/// Bytes in front of what is read: what goes there once its length is known, the longest header
+/// and the longest prefix of an encoding behind it.
+pub const HEADER_ROOM: usize = MAX_HEADER + MAX_PREFIX;
 
 /// The shared buffer with its two regions.
 #[derive(Debug)]
@@ -92,6 +93,15 @@ impl Hot {
     pub fn skip(&mut self, n: usize) {
         debug_assert!(n <= self.input.len());
         self.input.start += n;
+    }
+
+    /// Takes one byte of the input away, unmasked.
+    #[inline]
+    pub fn take(&mut self, mask: &mut Mask) -> u8 {
+        debug_assert!(!self.input.is_empty());
+        let byte = mask.apply_to_byte(self.bytes[self.input.start]);
+        self.input.start += 1;
+        byte
     }
 
     /// Moves `n` bytes from the input to the output, unmasking them on the way. The first ones
@@ -191,6 +201,19 @@ mod tests {
         }
         assert_eq!(hot.output(), b"abcdefgh");
         assert!(hot.input().is_empty());
+    }
+
+    #[test]
+    fn bytes_that_are_taken_leave_a_gap_of_their_own() {
+        let mut hot = filled(b"\x02\x41bc\x01d");
+        let mut mask = Mask::new([0x01, 0x02, 0, 0]);
+        assert_eq!(hot.take(&mut mask), 0x03);
+        assert!(hot.output().is_empty());
+        assert_eq!(hot.take(&mut mask), 0x43);
+        hot.pass(2, &mut mask);
+        assert_eq!(hot.take(&mut mask), 0x00);
+        hot.pass(1, &mut mask);
+        assert_eq!((hot.output(), hot.input()), (&b"bcf"[..], &b""[..]));
     }
 
     #[test]

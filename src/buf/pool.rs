@@ -20,7 +20,8 @@ use super::ring::Ring;
 /// Bytes that each direction of a connection may always read, however full the pool is.
 pub const FLOOR: usize = 4 << 10;
 
-/// Bytes that may come on top of what was read: a header, or one control frame (RFC 6455 §5.2).
+/// Bytes that may come on top of what was read: a header and a prefix behind it, or what goes out at
+/// once between two frames, one control frame at most or a keepalive and a Ping (RFC 6455 §5.2).
 const SLACK: usize = 160;
 
 /// Bytes that must have been lent at once for their return to be worth a walk through the heap.

@@ -148,7 +148,7 @@ mod tests {
         let text = "\
 routes:
   ws://a:1 -> tcp://b:2
-    encoding binary; on request text, base64; subprotocols binary, base64
+    encoding binary; on request text, base64, chunk; subprotocols binary, base64
   fd:3 -> unix:@x
     encoding text, text lossy; subprotocols none
 memory at worst:

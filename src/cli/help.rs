@@ -197,7 +197,8 @@ does not cover them. Only localhost is a name for loopback.
       --basic-file FILE     authorize the request to a ws:// remote by the
       --bearer-file FILE    first line of FILE: a user:password, or a token
       --half-close[=TIME]   after a Close, let the other way go on until it ends
-                            or stands still for TIME. 0 or off: end it at once
+                            or stands still for TIME, 1h at most. 0 or off: end
+                            it at once
                             [5s with CONNECT at either end, else off]
 
 A connect:// listener with --remote connect: dials by itself, under rules.

@@ -8,6 +8,7 @@ use super::units::timer_or_off;
 use super::Flaw;
 use crate::config::{Messages, Subprotocols};
 use crate::proto::encoding::{Encoding, Encodings};
+use crate::session::Options;
 
 /// The options about messages as they were given; an empty list or `None` is silence.
 #[derive(Debug, Default)]
@@ -50,7 +51,12 @@ impl MessageOptions {
             "off" => None,
             _ => timer_or_off(text)?,
         });
-        Ok(())
+        match self.half_close {
+            Some(Some(time)) if time > Options::MAX_HALF_CLOSE => {
+                Err(Flaw::new("longer than an hour"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What was said later of the same route.

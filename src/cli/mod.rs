@@ -281,8 +281,8 @@ mod tests {
                  write it like --log-level info",
             ),
             (
-                &["--encoding", "chunk"],
-                "--encoding chunk: \"chunk\" is none of the encodings binary, text, base64; \
+                &["--encoding", "hex"],
+                "--encoding hex: \"hex\" is none of the encodings binary, text, base64, chunk; \
                  write it like --encoding binary",
             ),
             (

@@ -14,6 +14,7 @@
 use std::fmt;
 
 use super::close::CloseCode;
+use super::encoding::ChunkError;
 
 /// Bytes in the longest header: two fixed, an 8-byte length, a 4-byte masking-key.
 pub const MAX_HEADER: usize = 14;
@@ -236,6 +237,10 @@ pub enum FrameError {
     NotText,
     /// A payload that its encoding cannot decode.
     NotBase64,
+    /// A text message where the encoding needs binary.
+    NotBinary,
+    /// A payload that is no message with chunks in it.
+    NotChunk(ChunkError),
 }
 
 impl FrameError {
@@ -243,8 +248,8 @@ impl FrameError {
     pub fn close_code(self) -> CloseCode {
         match self {
             Self::TooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
-            Self::NotUtf8 | Self::NotBase64 => CloseCode::INVALID_PAYLOAD,
-            Self::NotText => CloseCode::UNSUPPORTED_DATA,
+            Self::NotUtf8 | Self::NotBase64 | Self::NotChunk(_) => CloseCode::INVALID_PAYLOAD,
+            Self::NotText | Self::NotBinary => CloseCode::UNSUPPORTED_DATA,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -268,6 +273,8 @@ impl FrameError {
             Self::TooLong { .. } => "message is too long",
             Self::NotText => "binary message where base64 in text is spoken",
             Self::NotBase64 => "payload is not base64",
+            Self::NotBinary => "text message where chunks in binary are spoken",
+            Self::NotChunk(error) => error.rule(),
         }
     }
 }
@@ -400,6 +407,8 @@ mod tests {
         assert_eq!(FrameError::NotText.close_code().get(), 1003);
         assert_eq!(FrameError::NotUtf8.close_code().get(), 1007);
         assert_eq!(FrameError::NotBase64.close_code().get(), 1007);
+        assert_eq!(FrameError::NotBinary.close_code().get(), 1003);
+        assert_eq!(FrameError::NotChunk(ChunkError::Group).close_code().get(), 1007);
         let long = FrameError::TooLong { announced: 70000, limit: 65536 };
         assert_eq!(long.close_code().get(), 1009);
         assert_eq!(

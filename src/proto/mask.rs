@@ -22,6 +22,14 @@ impl Mask {
         self.turn(bytes.len());
     }
 
+    /// Masks or unmasks one byte, and turns the key behind it.
+    #[inline]
+    pub fn apply_to_byte(&mut self, byte: u8) -> u8 {
+        let masked = byte ^ self.0 as u8;
+        self.turn(1);
+        masked
+    }
+
     /// Moves `len` bytes within `buf` from `from` down to `to`, masking or unmasking them on the
     /// way, and turns the key behind them.
     ///
@@ -154,9 +162,10 @@ mod tests {
                     mask.apply_moving(&mut buf, gap, 0, cut);
                     mask.apply_moving(&mut buf, gap + cut, cut, len - cut);
                     assert_eq!(buf[..len], model(&plain[..len], key, 0), "{len} {cut} {gap}");
+                    assert_eq!(mask.apply_to_byte(0), key[len % 4], "phase after {len}");
                     let mut next = [0];
                     mask.apply(&mut next);
-                    assert_eq!(next[0], key[len % 4], "phase after {len}");
+                    assert_eq!(next[0], key[(len + 1) % 4], "phase after {len} and one");
                 }
             }
         }

@@ -19,6 +19,8 @@ pub mod link;
 mod naming;
 pub mod opening;
 pub mod pipe;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -27,8 +29,7 @@ use crate::proto::close::{Close, CloseCode};
 use crate::proto::encoding::{Encoding, Pack, Unpack};
 use crate::proto::frame::{FrameError, FrameHeader, Opcode, Role, MAX_CONTROL_PAYLOAD, MAX_HEADER};
 use crate::proto::mask::{Keys, Mask};
-use crate::proto::message::{ControlPayload, Decoder, Kind, Piece, Step};
-use crate::proto::utf8::Utf8;
+use crate::proto::message::{ControlPayload, Decoder, Piece, Step};
 
 /// Bytes in the longest control frame.
 pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
@@ -57,8 +58,14 @@ pub struct Options {
     /// Bytes in a received message, 0 for no limit.
     pub max_message: u64,
     /// After the peer's Close, for what it is still sent to make progress and end before the Close
-    /// is answered (§5.5.1). `None` answers at once.
+    /// is answered (§5.5.1). Counted in tenths of a second, rounded up, [`Options::MAX_HALF_CLOSE`] at
+    /// most. `None` answers at once.
     pub half_close: Option<Duration>,
+}
+
+impl Options {
+    /// The longest that an endpoint lingers.
+    pub const MAX_HALF_CLOSE: Duration = Duration::from_secs(3600);
 }
 
 /// Binary messages, bytes unchanged, no limit.
@@ -126,13 +133,13 @@ pub struct Session {
     reply: Reply,
     unpack: Unpack,
     pack: Pack,
-    utf8: Utf8,
     receiving: Receiving,
     framing: Framing,
     role: Role,
     ping_due: bool,
-    /// [`Options::half_close`] in milliseconds, 0 for none: four bytes, since there are many of us.
-    half_close: u32,
+    /// [`Options::half_close`] in tenths of a second, 0 for none: two bytes, since there are many of
+    /// us.
+    half_close: u16,
 }
 
 impl Session {
@@ -142,14 +149,18 @@ impl Session {
             decoder: Decoder::new(role, options.max_message),
             sending: Sending::Open,
             reply: Reply::None,
-            unpack: Unpack::new(options.encoding),
+            unpack: Unpack::new(match options.framing {
+                Framing::Frames => Encoding::Binary, // payloads stay as they are
+                _ => options.encoding,
+            }),
             pack: Pack::new(options.encoding, options.text_lossy),
-            utf8: Utf8::default(),
             receiving: Receiving::Open,
             framing: options.framing,
             role,
             ping_due: false,
-            half_close: options.half_close.map_or(0, |d| d.as_millis().min(u32::MAX.into()) as u32),
+            half_close: options.half_close.map_or(0, |time| {
+                time.min(Options::MAX_HALF_CLOSE).as_millis().div_ceil(100) as u16
+            }),
         }
     }
 
@@ -184,9 +195,9 @@ impl Session {
             match step {
                 None => return Ok(Stop::Drained),
                 Some(Step::Payload(piece)) => match self.framing {
-                    Framing::Raw => self.pass_bytes(hot, piece)?,
+                    Framing::Raw => self.unpack.pass(hot, piece)?,
                     Framing::Pieces => {
-                        self.pass_bytes(hot, piece)?;
+                        self.unpack.pass(hot, piece)?;
                         return Ok(Stop::Piece { ends: piece.ends });
                     }
                     Framing::Frames => self.pass_frame(hot, keys, piece)?,
@@ -246,11 +257,15 @@ impl Session {
 
     /// Writes the control frame that is due to the start of `out` and says how long it is. May
     /// only go out between two frames. After a Close, none is due ever.
+    ///
+    /// A Ping has a keepalive in front of it where the encoding has one: the Ping proves that the
+    /// peer is alive, but there are intermediaries and far ends that count data messages alone.
     pub fn control(&mut self, out: &mut [u8; MAX_CONTROL_FRAME], keys: &mut Keys) -> Option<usize> {
         if self.has_sent_close() {
             return None;
         }
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
+        let mut at = 0;
         let (opcode, len) = match std::mem::replace(&mut self.reply, Reply::None) {
             Reply::Empty => (Opcode::Pong, 0),
             Reply::Payload(pong) => {
@@ -267,19 +282,24 @@ impl Session {
                 }
                 _ if self.ping_due => {
                     self.ping_due = false;
+                    at = self.keepalive(out, keys);
                     (Opcode::Ping, 0)
                 }
                 _ => return None,
             },
         };
-        let mask = self.role.masks().then(|| keys.next_key());
-        let header = FrameHeader { fin: true, opcode, mask, payload_len: len as u64 };
-        let mut head = [0; MAX_HEADER];
-        let head_len = header.encode(&mut head);
-        mask.map_or_else(Mask::default, Mask::new).apply(&mut payload[..len]);
-        out[..head_len].copy_from_slice(&head[..head_len]);
-        out[head_len..head_len + len].copy_from_slice(&payload[..len]);
-        Some(head_len + len)
+        Some(at + put_frame(&mut out[at..], self.role, keys, opcode, &payload[..len]))
+    }
+
+    /// Writes the data message that goes before a Ping, if any, to the start of `out` and says how
+    /// long it is. Not between fragments of our own, where only control frames may stand (§5.4).
+    fn keepalive(&self, out: &mut [u8], keys: &mut Keys) -> usize {
+        match (self.framing, self.pack.keepalive()) {
+            (Framing::Raw, Some(payload)) => {
+                put_frame(out, self.role, keys, self.pack.kind().opcode(), payload)
+            }
+            _ => 0,
+        }
     }
 
     /// Makes a Ping due.
@@ -330,7 +350,7 @@ impl Session {
     /// waits for a lingering peer waits longer than that one may linger, but not at all if nobody
     /// takes what it says (`is_heard`): it may go on for long.
     pub fn patience(&self, usual: Duration, is_heard: bool) -> Duration {
-        let half_close = Duration::from_millis(u64::from(self.half_close));
+        let half_close = Duration::from_millis(u64::from(self.half_close) * 100);
         if self.lingers() {
             half_close
         } else if self.half_close == 0 || !self.is_closing() || self.has_heard_all() {
@@ -366,29 +386,12 @@ impl Session {
         turn && self.has_sent_close()
     }
 
-    /// Payload to stream bytes.
-    #[inline]
-    fn pass_bytes(&mut self, hot: &mut Hot, mut piece: Piece) -> Result<(), FrameError> {
-        self.unpack.accept(piece.kind)?;
-        hot.pass(piece.len, &mut piece.mask);
-        if piece.kind == Kind::Text {
-            let kept = hot.output().len() - piece.len;
-            if let Err(good) = self.check_text(&hot.output()[kept..], piece.ends) {
-                hot.truncate_output(kept + good);
-                // What the encoding makes of the good part counts as delivered.
-                self.unpack.unpack(hot, good, false)?;
-                return Err(FrameError::NotUtf8);
-            }
-        }
-        self.unpack.unpack(hot, piece.len, piece.ends)
-    }
-
     /// Payload to a fragment for our own peer.
     fn pass_frame(
         &mut self,
         hot: &mut Hot,
         keys: &mut Keys,
-        mut piece: Piece,
+        piece: Piece,
     ) -> Result<(), FrameError> {
         let kept = hot.output().len();
         let opcode = if piece.begins { piece.kind.opcode() } else { Opcode::Continuation };
@@ -399,24 +402,12 @@ impl Session {
         let len = header.encode(&mut head);
         let fits = hot.put(&head[..len]);
         debug_assert!(fits, "the header that is replaced is longer");
-        hot.pass(piece.len, &mut piece.mask);
-        if piece.kind == Kind::Text
-            && self.check_text(&hot.output()[kept + len..], piece.ends).is_err()
-        {
+        if let Err(error) = self.unpack.pass(hot, piece) {
             hot.truncate_output(kept);
-            return Err(FrameError::NotUtf8);
+            return Err(error);
         }
         if let Some(key) = mask {
             Mask::new(key).apply(&mut hot.output_mut()[kept + len..]);
-        }
-        Ok(())
-    }
-
-    /// Checks a piece of text; the error is how many of its bytes were possible.
-    fn check_text(&mut self, text: &[u8], ends: bool) -> Result<(), usize> {
-        self.utf8.check(text)?;
-        if ends && !self.utf8.is_complete() {
-            return Err(text.len());
         }
         Ok(())
     }
@@ -465,4 +456,17 @@ impl Session {
         let len = FrameHeader { fin: true, opcode, mask, payload_len }.encode(&mut head);
         hot.prepend(&head[..len]);
     }
+}
+
+/// Writes a frame to the start of `out`, masked if `role` does so, and says how long it is.
+fn put_frame(out: &mut [u8], role: Role, keys: &mut Keys, opcode: Opcode, payload: &[u8]) -> usize {
+    let mask = role.masks().then(|| keys.next_key());
+    let header = FrameHeader { fin: true, opcode, mask, payload_len: payload.len() as u64 };
+    let mut head = [0; MAX_HEADER];
+    let at = header.encode(&mut head);
+    let end = at + payload.len();
+    out[..at].copy_from_slice(&head[..at]);
+    out[at..end].copy_from_slice(payload);
+    mask.map_or_else(Mask::default, Mask::new).apply(&mut out[at..end]);
+    end
 }

@@ -1,0 +1,100 @@
+//! What a session does that no encoding does alone: chunks in either role, and the keepalive.
+
+use super::*;
+
+fn session(role: Role, encoding: Encoding, framing: Framing) -> Session {
+    Session::new(role, Options { encoding, framing, ..Options::default() })
+}
+
+fn keys() -> Keys {
+    Keys::new(|bytes| bytes.fill(0x55))
+}
+
+fn encoded(session: &mut Session, read: &[u8]) -> Vec<u8> {
+    let mut hot = Hot::new(4096);
+    hot.fill(read.len()).copy_from_slice(read);
+    hot.commit(read.len());
+    hot.pass_all();
+    session.encode(&mut hot, &mut keys()).unwrap();
+    hot.output().to_vec()
+}
+
+fn decoded(session: &mut Session, wire: &[u8]) -> (Vec<u8>, Result<Stop, FrameError>) {
+    let mut hot = Hot::new(4096);
+    hot.fill(wire.len()).copy_from_slice(wire);
+    hot.commit(wire.len());
+    let stop = session.decode(&mut hot, &mut keys(), &mut 0);
+    (hot.output().to_vec(), stop)
+}
+
+fn control(session: &mut Session) -> Option<Vec<u8>> {
+    let mut out = [0; MAX_CONTROL_FRAME];
+    session.control(&mut out, &mut keys()).map(|n| out[..n].to_vec())
+}
+
+#[test]
+fn a_read_becomes_one_chunk_in_one_frame() {
+    let mut server = session(Role::Server, Encoding::Chunk, Framing::Raw);
+    assert_eq!(encoded(&mut server, b"hello"), b"\x82\x07\x0a\x05hello");
+    assert_eq!(encoded(&mut server, b""), b"");
+    let long = encoded(&mut server, &[7; 300]);
+    assert_eq!(long, [&b"\x82\x7e\x01\x2f\x0a\xac\x02"[..], &[7; 300]].concat());
+    let mut client = session(Role::Client, Encoding::Chunk, Framing::Raw);
+    let masked = b"\x0a\x05hello".map(|byte| byte ^ 0x55);
+    assert_eq!(encoded(&mut client, b"hello"), [b"\x82\x87UUUU", &masked[..]].concat());
+    assert_eq!(decoded(&mut server, &encoded(&mut client, b"hello")).0, b"hello");
+    assert_eq!(decoded(&mut client, &long).0, [7; 300]);
+}
+
+#[test]
+fn what_is_no_chunk_closes_with_1007_and_text_with_1003() {
+    for (wire, code) in [(&b"\x82\x07\x0a\x02ok\x13xx"[..], 1007), (b"\x81\x02ok", 1003)] {
+        let mut client = session(Role::Client, Encoding::Chunk, Framing::Raw);
+        let (bytes, stop) = decoded(&mut client, wire);
+        assert_eq!(bytes, if code == 1007 { &b"ok"[..] } else { b"" });
+        assert_eq!(stop.unwrap_err().close_code().get(), code);
+    }
+}
+
+#[test]
+fn an_empty_chunk_goes_in_front_of_a_ping() {
+    let masked = b"\x82\x82UUUU_U\x89\x80UUUU";
+    for (role, wire) in [(Role::Server, &b"\x82\x02\x0a\x00\x89\x00"[..]), (Role::Client, masked)] {
+        let mut session = session(role, Encoding::Chunk, Framing::Raw);
+        assert_eq!(control(&mut session), None);
+        session.ping();
+        assert_eq!(control(&mut session).unwrap(), wire);
+        assert_eq!(control(&mut session), None);
+    }
+}
+
+#[test]
+fn a_ping_goes_alone_under_other_encodings_and_between_fragments_of_an_echo() {
+    for encoding in Encoding::ALL {
+        for framing in [Framing::Raw, Framing::Frames] {
+            let mut session = session(Role::Server, encoding, framing);
+            session.ping();
+            let alone = encoding != Encoding::Chunk || framing == Framing::Frames;
+            assert_eq!(control(&mut session).unwrap() == b"\x89\x00", alone, "{encoding}");
+        }
+    }
+}
+
+#[test]
+fn nothing_goes_in_front_of_a_pong_or_a_close() {
+    let mut server = session(Role::Server, Encoding::Chunk, Framing::Raw);
+    server.ping();
+    decoded(&mut server, b"\x89\x80UUUU").1.unwrap();
+    assert_eq!(control(&mut server).unwrap(), b"\x8a\x00");
+    server.close(CloseCode::NORMAL, "");
+    server.ping();
+    assert_eq!(control(&mut server).unwrap(), b"\x88\x02\x03\xe8");
+    assert_eq!(control(&mut server), None);
+}
+
+#[test]
+fn an_echo_of_chunks_passes_them_as_they_are() {
+    let mut server = session(Role::Server, Encoding::Chunk, Framing::Frames);
+    let (wire, stop) = decoded(&mut server, b"\x82\x83UUUU\x2a\x2b\x2c");
+    assert_eq!((&wire[..], stop), (&b"\x82\x03\x7f\x7e\x79"[..], Ok(Stop::Drained)));
+}
