@@ -86,7 +86,7 @@ fn lines(what: &str, ends: Result<[Versus; 2], String>, must: Option<Bound>) -> 
     };
     vec![
         line("tunnel of two", sum, Between::Programs, None),
-        line("ours", ours, Between::Ends, must),
+        line("client role / server role", ours, Between::Ends, must),
         line("copiers", copiers, Between::Ends, None),
     ]
 }

@@ -92,7 +92,7 @@ pub fn run(plan: Plan, options: &Options) {
         check_log(plan, &far.proxy, (round + 1) * plan.pairs);
         let (near, far) = (near.end_round(), far.end_round());
         println!(
-            "  {}: {took:.2} s, {:.2} GB/s of payload both ways; RSS kB median of near {near}, far {far}",
+            "  {}: {took:.2} s, {:.2} GB/s both ways; RSS kB, median: near {near}, far {far}",
             first.text(),
             gb / took
         );
