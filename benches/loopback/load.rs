@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::epoll::{Epoll, IN, OUT};
+use crate::proc::Server;
 use crate::wire::{pattern, Skim, Wire};
 use crate::Outcome;
 
@@ -31,7 +32,8 @@ pub struct Client {
 
 impl Client {
     /// Connects and, for a WebSocket, completes the opening handshake.
-    pub fn open(port: u16, wire: Wire) -> Outcome<Self> {
+    pub fn open(proxy: &Server) -> Outcome<Self> {
+        let (port, wire) = (proxy.port, proxy.wire);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         set_patience(&stream)?;

@@ -1,9 +1,10 @@
 //! Load over loopback: what the proxy costs, against a plain copier that knows no WebSocket.
 //!
 //! ```text
-//! cargo bench --bench loopback                     everything, about four minutes
+//! cargo bench --bench loopback                     everything, about eight minutes
 //! cargo bench --bench loopback -- --quick          small volumes, to see that it works
 //! cargo bench --bench loopback -- echo connect     the rows whose names contain one of these
+//! cargo bench --bench loopback -- tunnel           two in a row, and what each end costs
 //! ROUNDS=9 PROXY_BIN=/path/to/ws-tcp-proxy cargo bench --bench loopback
 //! ```
 //!
@@ -16,13 +17,18 @@
 //!
 //! Exits with 0 whatever the figures are, with 1 when something could not be measured.
 
+mod compare;
 mod copier;
 mod cores;
+mod cost;
 mod epoll;
 mod load;
+mod memory;
+mod plan;
 mod proc;
 mod report;
 mod rows;
+mod tunnel;
 mod wire;
 
 use std::env;
@@ -30,8 +36,9 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use proc::{AS_COPIER, AS_ECHO_SERVER};
-use rows::{Plan, Row, ROWS};
+use plan::Plan;
+use proc::{Role, AS_COPIER, AS_ECHO_SERVER};
+use rows::{Row, ROWS};
 
 /// Why a figure could not be had; only ever shown.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -71,7 +78,7 @@ fn measure(arguments: &[String]) -> Outcome<()> {
     // Before the cores are divided, and before there is load of our own.
     let machine = proc::machine();
     let cores = cores::divide()?;
-    give_up_after(Duration::from_secs(120 + 120 * plan.rounds as u64));
+    give_up_after(Duration::from_secs(180 + 180 * plan.rounds as u64));
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for row in &request.rows {
@@ -157,13 +164,15 @@ fn print_setting(plan: &Plan) {
     println!(
         "ours:    {} {} ({}, {size} kB)",
         binary.display(),
-        proc::proxy_arguments("PORT").join(" "),
+        proc::proxy_arguments(Role::Server, "PORT").join(" "),
         version(&binary)
     );
+    let near = proc::proxy_arguments(Role::Client, "PORT").join(" ");
+    println!("tunnel:  the same behind another one with {near}");
     println!("copier:  one thread, level-triggered epoll, one 64 KiB buffer, TCP to TCP");
     println!(
         "rounds:  {} (memory under load {}, system calls 1), median (least..greatest)\n\
-         units:   GB and MB of payload are powers of ten, kB is 1024 bytes\n",
+         units:   GB and MB of payload are powers of ten, kB is 1024 bytes",
         plan.rounds, plan.memory_rounds
     );
 }

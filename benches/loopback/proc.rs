@@ -11,7 +11,6 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::cores;
 use crate::wire::Wire;
 use crate::Outcome;
 
@@ -30,19 +29,21 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub fn wire(self) -> Wire {
-        match self {
-            Self::Ours => Wire::WebSocket,
-            Self::Copier => Wire::Raw,
-        }
-    }
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Copier => "copier",
         }
     }
+}
+
+/// What ours speaks on either side; a copier knows no difference.
+#[derive(Clone, Copy)]
+pub enum Role {
+    /// WebSocket to clients, TCP to the target: alone, or the far end of a tunnel.
+    Server,
+    /// TCP to clients, WebSocket to the far end.
+    Client,
 }
 
 /// The binary under measurement: `PROXY_BIN`, or the one cargo built with this harness.
@@ -52,11 +53,14 @@ pub fn proxy_binary() -> PathBuf {
 }
 
 /// The arguments that lead to `target`, a port or a word for it, and what `PROXY_ARGS` adds to them.
-pub fn proxy_arguments(target: &str) -> Vec<String> {
+pub fn proxy_arguments(role: Role, target: &str) -> Vec<String> {
     let more = std::env::var("PROXY_ARGS").unwrap_or_default();
-    let remote = format!("127.0.0.1:{target}");
+    let (local, remote) = match role {
+        Role::Server => ("127.0.0.1:0", format!("127.0.0.1:{target}")),
+        Role::Client => ("tcp://127.0.0.1:0", format!("ws://127.0.0.1:{target}/")),
+    };
     let fixed = ["--log-level", "error", "--max-connections", "20000"];
-    let route = ["--local", "127.0.0.1:0", "--remote", &remote];
+    let route = ["--local", local, "--remote", &remote];
     let all = route.into_iter().chain(fixed).chain(more.split_whitespace());
     all.map(String::from).collect()
 }
@@ -65,19 +69,25 @@ pub fn proxy_arguments(target: &str) -> Vec<String> {
 pub struct Server {
     child: Child,
     pub port: u16,
+    /// What its clients speak.
+    pub wire: Wire,
 }
 
 impl Server {
     /// A fresh proxy or copier in front of `target_port`.
-    pub fn start(kind: Kind, target_port: u16) -> Outcome<Self> {
+    pub fn start(kind: Kind, role: Role, target_port: u16) -> Outcome<Self> {
         let port = target_port.to_string();
-        let server = match kind {
-            Kind::Ours => Self::spawn(Command::new(proxy_binary()).args(proxy_arguments(&port))),
+        let mut server = match kind {
+            Kind::Ours => {
+                Self::spawn(Command::new(proxy_binary()).args(proxy_arguments(role, &port)))
+            }
             Kind::Copier => {
                 Self::spawn(Command::new(std::env::current_exe()?).args([AS_COPIER, &port]))
             }
         }?;
-        cores::give_measured_core(server.child.id())?;
+        if let (Kind::Ours, Role::Server) = (kind, role) {
+            server.wire = Wire::WebSocket;
+        }
         Ok(server)
     }
 
@@ -95,7 +105,7 @@ impl Server {
             .spawn()
             .map_err(|e| format!("cannot start {program}: {e}"))?;
         // From here on a failure drops, and so kills, the child.
-        let mut server = Self { child, port: 0 };
+        let mut server = Self { child, port: 0, wire: Wire::Raw };
         let line = server.first_line()?;
         let port = line.trim_end().rsplit(':').next();
         server.port = port
@@ -123,6 +133,10 @@ impl Server {
             Ok(line) => Ok(line?),
             Err(_) => Err("no \"listening\" line within 10 s".into()),
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// How it ended, if it did.

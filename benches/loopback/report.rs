@@ -2,25 +2,44 @@
 
 use crate::proc::Kind;
 
-/// The results of one figure, one per round.
-#[derive(Default)]
+/// The results of one figure for two parties, one per round.
+#[derive(Clone, Default)]
 pub struct Versus {
-    ours: Vec<f64>,
-    copier: Vec<f64>,
+    /// Whom the figure is about: ours, or the near end.
+    subject: Vec<f64>,
+    /// With whom it is compared: the copier, or the far end.
+    yardstick: Vec<f64>,
 }
 
 impl Versus {
     pub fn push(&mut self, kind: Kind, value: f64) {
         match kind {
-            Kind::Ours => self.ours.push(value),
-            Kind::Copier => self.copier.push(value),
+            Kind::Ours => self.subject.push(value),
+            Kind::Copier => self.yardstick.push(value),
         }
     }
 
-    /// Ours to the copier; `None` where one of them is nothing, or less.
+    /// Two parts of a row of proxies taken together, round by round.
+    pub fn plus(&self, other: &Self) -> Self {
+        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
+        Self {
+            subject: sum(&self.subject, &other.subject),
+            yardstick: sum(&self.yardstick, &other.yardstick),
+        }
+    }
+
+    /// From both programs at each end to both ends of each program.
+    pub fn transposed([near, far]: [Self; 2]) -> [Self; 2] {
+        [
+            Self { subject: near.subject, yardstick: far.subject },
+            Self { subject: near.yardstick, yardstick: far.yardstick },
+        ]
+    }
+
+    /// Subject to yardstick; `None` where one of them is nothing, or less.
     fn ratio(&self) -> Option<f64> {
-        let (ours, copier) = (median(&self.ours)?, median(&self.copier)?);
-        (ours > 0.0 && copier > 0.0).then(|| ours / copier)
+        let (subject, yardstick) = (median(&self.subject)?, median(&self.yardstick)?);
+        (subject > 0.0 && yardstick > 0.0).then(|| subject / yardstick)
     }
 }
 
@@ -55,11 +74,29 @@ pub enum Judged {
     Ours(usize),
 }
 
-/// One line of the table.
+/// Whose figures are side by side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    Programs,
+    /// Of a tunnel.
+    Ends,
+}
+
+impl Between {
+    fn heads(self) -> [&'static str; 2] {
+        match self {
+            Self::Programs => ["ours", "copier"],
+            Self::Ends => ["near end", "far end"],
+        }
+    }
+}
+
+/// One line of a table.
 pub struct Line {
     pub title: String,
     /// The figures, or why there are none.
     pub versus: Result<Versus, String>,
+    pub between: Between,
     pub judged: Judged,
     pub must: Option<Bound>,
     pub aim: Option<Bound>,
@@ -84,8 +121,8 @@ impl Line {
         let ratio = versus.ratio().map_or("-".into(), |r| format!("{r:.2}"));
         [
             title,
-            spread(&versus.ours, decimals),
-            spread(&versus.copier, decimals),
+            spread(&versus.subject, decimals),
+            spread(&versus.yardstick, decimals),
             ratio,
             must,
             aim,
@@ -97,7 +134,7 @@ impl Line {
     fn verdict(&self, versus: &Versus) -> &'static str {
         let shown = match self.judged {
             Judged::Ratio => versus.ratio().map(|ratio| round(ratio, 2)),
-            Judged::Ours(decimals) => median(&versus.ours).map(|value| round(value, decimals)),
+            Judged::Ours(decimals) => median(&versus.subject).map(|value| round(value, decimals)),
         };
         let misses = |bound: Option<Bound>, value| bound.is_some_and(|b: Bound| !b.holds(value));
         match shown {
@@ -110,11 +147,47 @@ impl Line {
     }
 }
 
-/// Prints the lines as a Markdown table whose source is aligned too.
+/// A line that is judged by the ratio of both.
+pub fn by_ratio(title: &str, versus: Versus, must: Bound, aim: Bound) -> Line {
+    Line {
+        title: title.into(),
+        versus: Ok(versus),
+        between: Between::Programs,
+        judged: Judged::Ratio,
+        must: Some(must),
+        aim: Some(aim),
+    }
+}
+
+/// A line that is judged by our own figure.
+pub fn by_ours(
+    title: String,
+    versus: Result<Versus, String>,
+    decimals: usize,
+    must: Option<Bound>,
+    aim: Option<Bound>,
+) -> Line {
+    let judged = Judged::Ours(decimals);
+    Line { title, versus, between: Between::Programs, judged, must, aim }
+}
+
+/// Prints the lines as Markdown tables, one for each pair of parties.
 pub fn print(lines: &[Line]) {
-    let head = ["figure", "ours", "copier", "ratio", "must", "aim", "verdict"].map(String::from);
+    for between in [Between::Programs, Between::Ends] {
+        let lines: Vec<&Line> = lines.iter().filter(|line| line.between == between).collect();
+        if !lines.is_empty() {
+            println!();
+            print_table(between, &lines);
+        }
+    }
+}
+
+/// Prints a table whose source is aligned too.
+fn print_table(between: Between, lines: &[&Line]) {
+    let [subject, yardstick] = between.heads();
+    let head = ["figure", subject, yardstick, "ratio", "must", "aim", "verdict"].map(String::from);
     let rows: Vec<[String; 7]> =
-        std::iter::once(head).chain(lines.iter().map(Line::cells)).collect();
+        std::iter::once(head).chain(lines.iter().map(|line| line.cells())).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths: [usize; 7] = std::array::from_fn(width);
     for (index, row) in rows.iter().enumerate() {

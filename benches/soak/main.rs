@@ -5,6 +5,7 @@
 //! cargo bench --bench soak -- --dribble                    readers that take single bytes for a while
 //! cargo bench --bench soak -- --pairs 64 --bytes 256MiB    many of them at once
 //! cargo bench --bench soak -- --narrow --bytes 64MiB       kernel buffers of a few KiB
+//! cargo bench --bench soak -- --tunnel                     TCP to TCP through two proxies, half-closed
 //! cargo bench --bench soak -- --stalled 100 --offer 256MiB peers that never read, and an echo beside
 //! cargo bench --bench soak -- --idle 9000                  memory of connections that say nothing
 //! ```
@@ -19,17 +20,19 @@
 mod common;
 #[path = "../loopback/cores.rs"]
 mod cores;
+mod ends;
 mod idle;
 mod pairs;
 mod script;
 mod stalled;
+mod tunnel;
 
 use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::panic;
 use std::process::{self, Command, ExitCode};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +41,7 @@ use common::Proxy;
 
 const USAGE: &str = "\
 usage: cargo bench --bench soak -- [--pairs N] [--bytes SIZE] [--dribble] [--narrow] [--seed N]
+       cargo bench --bench soak -- --tunnel [--encoding NAME] [--half-close TIME] [... as above]
        cargo bench --bench soak -- --stalled N [--offer SIZE]
        cargo bench --bench soak -- --idle N
        each with [--limit SECONDS]; SIZE is bytes, or has a unit: 64KiB, 256MiB, 1GiB";
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
     give_up_after(request.limit);
     match request.mode {
         Mode::Pairs(plan) => pairs::run(plan),
+        Mode::Tunnel(plan, options) => tunnel::run(plan, &options),
         Mode::Stalled { peers, offer } => stalled::run(peers, offer),
         Mode::Idle(connections) => idle::run(connections),
     }
@@ -80,6 +85,7 @@ struct Request {
 
 enum Mode {
     Pairs(pairs::Plan),
+    Tunnel(pairs::Plan, tunnel::Options),
     Stalled { peers: usize, offer: u64 },
     Idle(usize),
 }
@@ -95,6 +101,7 @@ impl Request {
             seed: SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs(),
         };
         let (mut stalled, mut offer, mut idle, mut limit) = (None, GIB / 4, None, None);
+        let (mut is_tunnel, mut tunnel) = (false, tunnel::Options::default());
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             match argument.as_str() {
@@ -104,6 +111,9 @@ impl Request {
                 "--dribble" => plan.dribble = true,
                 "--narrow" => plan.narrow = true,
                 "--seed" => plan.seed = rest.next()?.parse().ok()?,
+                "--tunnel" => is_tunnel = true,
+                "--encoding" => tunnel.encoding.clone_from(rest.next()?),
+                "--half-close" => tunnel.half_close.clone_from(rest.next()?),
                 "--stalled" => stalled = Some(rest.next()?.parse().ok()?),
                 "--offer" => offer = size(rest.next()?)?,
                 "--idle" => idle = Some(rest.next()?.parse().ok().filter(|n| *n > 0)?),
@@ -111,10 +121,12 @@ impl Request {
                 _ => return None,
             }
         }
-        let (mode, usual) = match (stalled, idle) {
-            (None, None) => (Mode::Pairs(plan), plan.usual_limit()),
-            (Some(peers), None) => (Mode::Stalled { peers, offer }, Duration::from_secs(300)),
-            (None, Some(connections)) => (Mode::Idle(connections), Duration::from_secs(300)),
+        let minutes = Duration::from_secs(300);
+        let (mode, usual) = match (is_tunnel, stalled, idle) {
+            (false, None, None) => (Mode::Pairs(plan), plan.usual_limit()),
+            (true, None, None) => (Mode::Tunnel(plan, tunnel), tunnel::usual_limit(plan)),
+            (false, Some(peers), None) => (Mode::Stalled { peers, offer }, minutes),
+            (false, None, Some(connections)) => (Mode::Idle(connections), minutes),
             _ => return None,
         };
         Some(Self { mode, limit: limit.unwrap_or(usual) })
@@ -134,12 +146,17 @@ fn size(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// The log of the proxy that is being soaked.
-static LOG: OnceLock<Lines> = OnceLock::new();
+/// The logs of the proxies that are being soaked.
+static LOGS: Mutex<Vec<Lines>> = Mutex::new(Vec::new());
 
-/// A proxy between a free loopback port and `remote`: the binary under test, or `PROXY_BIN`.
+/// A proxy between a free loopback port and `remote`.
 fn start_proxy(remote: &str, arguments: &[&str]) -> Proxy {
-    let route = ["--local", "127.0.0.1:0", "--remote", remote];
+    start_proxy_at("127.0.0.1:0", remote, arguments)
+}
+
+/// A proxy between `local` and `remote`: the binary under test, or `PROXY_BIN`.
+fn start_proxy_at(local: &str, remote: &str, arguments: &[&str]) -> Proxy {
+    let route = ["--local", local, "--remote", remote];
     let mut command = Proxy::command(&[&route, arguments].concat());
     if let Some(binary) = env::var_os("PROXY_BIN") {
         let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
@@ -148,7 +165,7 @@ fn start_proxy(remote: &str, arguments: &[&str]) -> Proxy {
     }
     end_with_us(&mut command);
     let proxy = Proxy::spawn(command).expect("start the proxy");
-    let _ = LOG.set(proxy.stderr.clone()); // there is one proxy in a run
+    LOGS.lock().expect("nothing panics while it holds this").push(proxy.stderr.clone());
     proxy
 }
 
@@ -190,9 +207,11 @@ fn give_up_after(limit: Duration) {
 }
 
 fn give_up(why: &str) -> ! {
-    let log = LOG.get().map(Lines::all).unwrap_or_default();
-    for line in &log[log.len().saturating_sub(20)..] {
-        eprintln!("proxy: {line}");
+    for (number, log) in LOGS.lock().iter().flat_map(|logs| logs.iter()).enumerate() {
+        let log = log.all();
+        for line in &log[log.len().saturating_sub(20)..] {
+            eprintln!("proxy {}: {line}", number + 1);
+        }
     }
     eprintln!("soak: {why}");
     process::exit(1)

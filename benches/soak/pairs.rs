@@ -9,32 +9,23 @@
 //!
 //! When both directions are through, the client says Close 1000.
 
-use std::io::Read;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use ws_tcp_proxy::proto::close::Close;
 use ws_tcp_proxy::proto::frame::{Opcode, Role};
 use ws_tcp_proxy::proto::message::{Decoder, Kind, Step};
 
-use crate::common::stream::explain;
 use crate::common::ws::reason;
 use crate::common::{Proxy, Random, Stream, Target, Ws, PATIENCE};
-use crate::script::{fill, length, Pings, Script, LONGEST};
+use crate::ends::{receive_bytes, send_bytes, spawn, Pace, Sum, Tally, READ};
+use crate::script::{Pings, Script, LONGEST};
 use crate::{grouped, kb, start_proxy, BUFFER_SIZE, MAX_MEMORY, SLACK};
 
 /// Bytes of frames that are made before they are sent.
 const BATCH: usize = 256 << 10;
-
-/// Bytes of a read at full speed, at most.
-const READ: usize = 256 << 10;
-
-/// Reads of a single byte in a row, and the pause before each: long enough for every buffer behind
-/// the reader to get full.
-const DRIBBLE: u32 = 20_000;
-const PAUSE: Duration = Duration::from_micros(50);
 
 /// What to run.
 #[derive(Clone, Copy)]
@@ -50,7 +41,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.bytes.saturating_mul(2 * self.pairs as u64)
     }
 
@@ -59,6 +50,27 @@ impl Plan {
         let rate = if self.narrow { 2_000_000 } else { 40_000_000 };
         Duration::from_secs(120 + self.total() / rate)
     }
+
+    pub fn listen(&self) -> Target {
+        if self.narrow {
+            Target::listen_narrow()
+        } else {
+            Target::listen()
+        }
+    }
+
+    pub fn connect(&self, proxy: &Proxy) -> Stream {
+        let connect = if self.narrow { Stream::tcp_narrow } else { Stream::tcp };
+        connect(proxy.port())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.dribble { " --dribble" } else { "" };
+        let room = if self.narrow { " --narrow" } else { "" };
+        write!(f, "pairs {}, {} bytes each way{mode}{room}", self.pairs, grouped(self.bytes))
+    }
 }
 
 /// Runs it and prints what it took.
@@ -66,7 +78,7 @@ impl Plan {
 /// # Panics
 /// If any end saw anything else than it should.
 pub fn run(plan: Plan) {
-    let target = if plan.narrow { Target::listen_narrow() } else { Target::listen() };
+    let target = plan.listen();
     // An end that only this deadline brings about comes after our patience.
     let proxy = start_proxy(&target.endpoint, &["--close-timeout", "120s"]);
     let start = proxy.memory();
@@ -76,15 +88,13 @@ pub fn run(plan: Plan) {
         ends.into_iter().enumerate().map(|(i, e)| Pair::start(plan, i, e)).collect();
     let counts = pairs.into_iter().fold(Counts::default(), |sum, pair| sum.plus(&pair.finish()));
     let (took, ticks) = (began.elapsed().as_secs_f64(), proxy.cpu_ticks() - ticks);
-    check_log(plan, &proxy);
+    check_log(plan, &proxy, plan.pairs);
     let peak = proxy.peak_memory();
     thread::sleep(Duration::from_secs(1));
     let after = proxy.memory();
 
     let gb = plan.total() as f64 / 1e9;
-    let mode = if plan.dribble { " --dribble" } else { "" };
-    let room = if plan.narrow { " --narrow" } else { "" };
-    println!("pairs {}, {} bytes each way{mode}{room}", plan.pairs, grouped(plan.bytes));
+    println!("{plan}");
     println!(
         "  seed {}; SHA-256 equal at both ends of all {} directions",
         plan.seed,
@@ -105,49 +115,35 @@ pub fn run(plan: Plan) {
         ticks as f64 / 100.0 / gb
     );
     println!("  proxy RSS kB: start {}, peak {}, 1 s after {}", kb(start), kb(peak), kb(after));
+    check_memory(plan, start, peak, after);
+}
+
+/// The client's end and the target's.
+fn connect(plan: Plan, proxy: &Proxy, target: &Target) -> (Stream, Stream) {
+    // No target has spoken yet, so nothing behind the answer's head gets lost.
+    let client = Ws::open(plan.connect(proxy), "/", &[]).into_stream();
+    (client, target.accept())
+}
+
+/// What the proxy may have needed, and what it may keep.
+///
+/// # Panics
+/// If it was more.
+pub fn check_memory(plan: Plan, start: usize, peak: usize, after: usize) {
     let allowed = start + MAX_MEMORY.min(2 * plan.pairs * BUFFER_SIZE) + SLACK;
     assert!(peak <= allowed, "RSS was {} kB, more than {}", kb(peak), kb(allowed));
     assert!(after <= start + SLACK, "RSS stayed {} kB above start", kb(after - start));
 }
 
-/// The client's end and the target's.
-fn connect(plan: Plan, proxy: &Proxy, target: &Target) -> (Stream, Stream) {
-    let connect = if plan.narrow { Stream::tcp_narrow } else { Stream::tcp };
-    // No target has spoken yet, so nothing behind the answer's head gets lost.
-    let client = Ws::open(connect(proxy.port()), "/", &[]).into_stream();
-    (client, target.accept())
-}
-
-/// The proxy's own account of it.
-fn check_log(plan: Plan, proxy: &Proxy) {
-    for closed in proxy.wait_for_closed(plan.pairs) {
+/// The proxy's own account of the first `count` pairs.
+///
+/// # Panics
+/// If it differs from ours.
+pub fn check_log(plan: Plan, proxy: &Proxy, count: usize) {
+    for closed in proxy.wait_for_closed(count) {
         let logged = (closed.code, closed.inbound, closed.outbound);
         assert_eq!(logged, (1000, plan.bytes, plan.bytes), "code, in and out in the proxy's log");
     }
-}
-
-/// Bytes that passed one end in one direction.
-#[derive(Default)]
-pub struct Tally {
-    bytes: u64,
-    sha256: Sha256,
-}
-
-impl Tally {
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len() as u64;
-        self.sha256.update(bytes);
-    }
-
-    fn finish(self) -> Sum {
-        Sum { bytes: self.bytes, sha256: format!("{:x}", self.sha256.finalize()) }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Sum {
-    bytes: u64,
-    sha256: String,
 }
 
 /// What a pair, or all of them, did besides.
@@ -198,7 +194,7 @@ impl Pair {
                 receive_frames(peer_in, bytes, pace(1), &receiving)
             }),
             target_sends: spawn(number, "target sends", move || {
-                send_bytes(target, bytes, Random::new(seed(2)))
+                send_all(target, bytes, Random::new(seed(2)))
             }),
             target_receives: spawn(number, "target receives", move || {
                 receive_bytes(target_in, pace(3))
@@ -220,15 +216,6 @@ impl Pair {
         assert!(state.pings.is_settled(), "pair {}: the last Ping has no Pong", self.number);
         Counts { frames, answered: state.pings.answered, superseded: state.pings.superseded }
     }
-}
-
-fn spawn<T: Send + 'static>(
-    pair: usize,
-    end: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    let thread = thread::Builder::new().name(format!("pair {pair}, {end}"));
-    thread.spawn(work).expect("start a thread")
 }
 
 /// What the two threads of a client tell each other.
@@ -356,65 +343,8 @@ fn receive_frames(mut stream: Stream, bytes: u64, mut pace: Pace, client: &Clien
     }
 }
 
-fn send_bytes(mut stream: Stream, bytes: u64, mut random: Random) -> Sum {
+fn send_all(mut stream: Stream, bytes: u64, mut random: Random) -> Sum {
     let mut sent = Tally::default();
-    let mut buffer = vec![0; LONGEST];
-    while sent.bytes < bytes {
-        let left = usize::try_from(bytes - sent.bytes).unwrap_or(usize::MAX);
-        let piece = &mut buffer[..length(&mut random).min(left)];
-        fill(&mut random, piece);
-        sent.add(piece);
-        stream.send(piece);
-    }
+    send_bytes(&mut stream, &mut sent, bytes, &mut random);
     sent.finish()
-}
-
-fn receive_bytes(mut stream: Stream, mut pace: Pace) -> Sum {
-    let mut received = Tally::default();
-    let mut buffer = vec![0; READ];
-    loop {
-        match pace.read(&mut stream, &mut buffer) {
-            0 => return received.finish(),
-            n => received.add(&buffer[..n]),
-        }
-    }
-}
-
-/// How much each read takes: any number of bytes at full speed, one where it dribbles.
-struct Pace {
-    random: Random,
-    /// Bytes after which to dribble, the next one last.
-    dribbles: Vec<u64>,
-    /// Single bytes still to be read.
-    single: u32,
-    read: u64,
-}
-
-impl Pace {
-    fn new(plan: Plan, seed: u64) -> Self {
-        let dribbles = if plan.dribble { vec![plan.bytes / 2, 0] } else { Vec::new() };
-        Self { random: Random::new(seed), dribbles, single: 0, read: 0 }
-    }
-
-    /// One read, 0 at FIN.
-    ///
-    /// # Panics
-    /// If the stream was reset, or nothing comes for [`PATIENCE`].
-    fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> usize {
-        if self.dribbles.last().is_some_and(|at| *at <= self.read) {
-            self.dribbles.pop();
-            self.single = DRIBBLE;
-        }
-        let most = if self.single > 0 {
-            self.single -= 1;
-            thread::sleep(PAUSE);
-            1
-        } else {
-            1 + self.random.below(buffer.len())
-        };
-        let outcome = stream.read(&mut buffer[..most]);
-        let n = outcome.unwrap_or_else(|e| panic!("after {} bytes: {}", self.read, explain(&e)));
-        self.read += n as u64;
-        n
-    }
 }

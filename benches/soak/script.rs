@@ -8,7 +8,7 @@ use ws_tcp_proxy::proto::frame::{FrameHeader, Opcode, MAX_CONTROL_PAYLOAD, MAX_H
 use ws_tcp_proxy::proto::mask::Mask;
 
 use crate::common::Random;
-use crate::pairs::Tally;
+use crate::ends::Tally;
 
 /// A frame, and a write of the target, is at most this long.
 pub const LONGEST: usize = 1 << 20;

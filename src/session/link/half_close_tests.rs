@@ -125,3 +125,18 @@ fn what_nobody_takes_is_not_waited_for() {
     script.at(secs(0));
     assert!(script.link.is_over(), "its far end might talk for hours");
 }
+
+/// There is no stream yet that it could be sent the rest of.
+#[test]
+fn a_peer_that_closes_before_it_names_a_target_is_answered_at_once() {
+    let entrance = Entrance::WebSocket { names: true };
+    let mut script = Script::begin(entrance, Limits::default(), half_closing());
+    script.peer_sends(HEAD.as_bytes());
+    script.got[PEER].clear();
+    script.peer_sends(&[binary(b"CONNECT a.exa"), close(1000)].concat());
+    assert_eq!(script.close_code(), Some(1000));
+    assert!(script.fin[PEER]);
+    script.ends(PEER, false);
+    assert!(script.link.is_over());
+    assert_eq!(script.ended(), (By::Peer, "close", 1000));
+}

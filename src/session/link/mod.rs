@@ -40,6 +40,7 @@ use crate::buf::pool::Pool;
 use crate::config::{Limits, Messages};
 use crate::policy::admit::Admission;
 use crate::proto::authority::HostPort;
+use crate::proto::close::CloseCode;
 use crate::proto::connect::ConnectRequest;
 use crate::proto::encoding::Encoding;
 use crate::proto::frame::{FrameError, Role};
@@ -545,7 +546,13 @@ impl Link {
                 return Step::Dial;
             }
             (Some(Err(error)), _) => self.refuse(&error.into(), hot, ctx),
-            (None, Ok(Stop::Closed)) => self.on_close(0, hot, ctx),
+            (None, Ok(Stop::Closed)) => {
+                // No stream is there of which it could be sent the rest.
+                if let Some(session) = self.legs[0].session() {
+                    session.close(CloseCode::NORMAL, "");
+                }
+                self.on_close(0, hot, ctx);
+            }
             (None, Ok(_)) => {}
         }
         Step::Deliver(0)
