@@ -40,9 +40,12 @@ fn a_head_cut_anywhere_reaches_the_far_end_in_its_shortest_form() {
     let (proxy, target) = near_to_test(&[]);
     let head = head(GOAL, &["User-Agent: tool/1.0", "Proxy-Connection: keep-alive"]);
     let wire = [head.as_bytes(), b"first"].concat();
-    for cut in 1..wire.len() {
+    let begin = |cut| {
         let mut tool = Stream::tcp(proxy.port());
         tool.send(&wire[..cut]);
+        (tool, cut)
+    };
+    for (mut tool, cut) in (1..head.len()).map(begin).collect::<Vec<_>>() {
         tool.wait_until_read();
         tool.send(&wire[cut..]);
         let mut served = Asked::at(&target).agree();
@@ -347,10 +350,10 @@ fn a_far_end_that_agrees_and_says_nothing_is_a_504() {
 fn a_far_end_that_goes_before_it_has_answered_is_a_502() {
     let (proxy, target) = near_to_test(&["--close-timeout", "1s"]);
     let files = proxy.open_files();
-    for polite in [false, true] {
+    for close in [None, Some(1000), Some(1001), Some(1011)] {
         let (mut tool, mut served) = asked(&proxy, &target);
-        if polite {
-            served.send(CLOSE, &reason(1001, b"going"));
+        if let Some(code) = close {
+            served.send(CLOSE, &reason(code, b"going"));
         }
         drop(served);
         Response::read(&mut tool).expect_refusal(502);

@@ -32,6 +32,7 @@ fn a_full_head_is_answered_in_the_stream() {
     assert_eq!(peer.expect_close(), 1000);
     peer.send(CLOSE, &reason(1000, b""));
     peer.expect_fin();
+    drop(peer);
     let closed = &proxy.wait_for_closed(1)[0];
     assert_eq!((closed.code, closed.inbound, closed.outbound), (1000, 5, 4));
 }
@@ -58,9 +59,12 @@ fn a_head_cut_anywhere_into_messages_is_understood() {
     let wire = [head.as_bytes(), b"behind"].concat();
     let port = head.find(" HTTP").unwrap();
     let in_port = head[..port].rfind(':').unwrap() + 2..=port;
-    for cut in (1..wire.len()).filter(|cut| !in_port.contains(cut)) {
-        let mut peer = Ws::connect(&proxy);
-        peer.send(BINARY, &wire[..cut]);
+    let cuts = (1..head.len()).filter(|cut| !in_port.contains(cut));
+    let begin = |cut| {
+        let peer = say(&proxy, &wire[..cut]);
+        (peer, cut)
+    };
+    for (mut peer, cut) in cuts.map(begin).collect::<Vec<_>>() {
         peer.stream().wait_until_read();
         peer.send(TEXT, &wire[cut..]);
         understood(&mut peer, &target);
@@ -72,9 +76,12 @@ fn a_head_cut_anywhere_into_fragments_is_understood() {
     let (proxy, target) = (far(&LOOPBACK), Target::listen());
     let head = head(&target.endpoint, &[]);
     let wire = [head.as_bytes(), b"behind"].concat();
-    for cut in 1..wire.len() {
+    let begin = |cut| {
         let mut peer = Ws::connect(&proxy);
         peer.send(BINARY & !FIN, &wire[..cut]);
+        (peer, cut)
+    };
+    for (mut peer, cut) in (1..head.len()).map(begin).collect::<Vec<_>>() {
         peer.stream().wait_until_read();
         peer.send(FIN, &wire[cut..]);
         understood(&mut peer, &target);
@@ -86,9 +93,12 @@ fn a_frame_cut_anywhere_is_understood_and_may_come_with_the_request() {
     let (proxy, target) = (far(&LOOPBACK), Target::listen());
     let first = [head(&target.endpoint, &[]).as_bytes(), b"behind"].concat();
     let wire = [request("/", &[]).into_bytes(), frame(BINARY, &first)].concat();
-    for cut in (1..wire.len()).step_by(3) {
+    let begin = |cut| {
         let mut stream = Stream::tcp(proxy.port());
         stream.send(&wire[..cut]);
+        (stream, cut)
+    };
+    for (mut stream, cut) in (1..wire.len() - 6).map(begin).collect::<Vec<_>>() {
         stream.wait_until_read();
         stream.send(&wire[cut..]);
         understood(&mut Ws::opened(stream), &target);
@@ -150,17 +160,26 @@ fn what_stands_behind_the_head_comes_first_however_much_it_is() {
 }
 
 #[test]
-fn a_peer_that_says_close_or_goes_before_it_names_a_target_leaves_nothing() {
+fn a_peer_that_goes_before_it_names_a_target_leaves_nothing() {
     let proxy = far(&LOOPBACK);
     let files = proxy.open_files();
-    let mut peer = Ws::connect(&proxy);
-    peer.send(CLOSE, &reason(1000, b""));
-    assert_eq!(peer.expect_close(), 1000);
-    peer.expect_fin();
-    drop(say(&proxy, b"CONNECT 127.0"));
-    Ws::connect(&proxy).into_stream().reset();
-    drop(peer);
+    for start in [&b""[..], b"CONNECT 127.0"] {
+        drop(say(&proxy, start));
+        say(&proxy, start).into_stream().reset();
+    }
     proxy.wait_until_idle(files);
+}
+
+/// There is nothing that could come behind its Close, so there is nothing to wait for.
+#[test]
+fn a_close_before_a_target_is_named_is_answered_at_once() {
+    let proxy = far(&[&LOOPBACK[..], &["--half-close=100s"]].concat());
+    for start in [&b""[..], b"CONNECT 127.0"] {
+        let mut peer = say(&proxy, start);
+        peer.send(CLOSE, &reason(1000, b""));
+        assert_eq!(peer.expect_close(), 1000);
+        peer.expect_fin();
+    }
 }
 
 // Where it goes.

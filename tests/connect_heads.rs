@@ -154,20 +154,23 @@ fn a_head_that_comes_too_slowly_is_answered_408() {
     ];
     for proxy in &proxies {
         let files = proxy.open_files();
-        for len in [1, 15, head.len() - 1] {
+        let begin = |len| {
             let mut tool = Stream::tcp(proxy.port());
             tool.send(&head.as_bytes()[..len]);
+            tool
+        };
+        for mut tool in [1, 15, head.len() - 1].map(begin) {
             Response::read(&mut tool).expect_refusal(408);
         }
         proxy.wait_until_idle(files);
     }
     let proxy = far(&slow);
     let files = proxy.open_files();
-    for len in [1, 15, head.len() - 1] {
-        expect_refusal(&mut say(&proxy, &head.as_bytes()[..len]), 408, 1008);
+    let begin = |len| say(&proxy, &head.as_bytes()[..len]);
+    for mut peer in [0, 1, 15, head.len() - 1].map(begin) {
+        expect_refusal(&mut peer, 408, 1008);
     }
-    let mut silent = Ws::connect(&proxy);
-    expect_refusal(&mut silent, 408, 1008);
+    expect_refusal(&mut Ws::connect(&proxy), 408, 1008);
     proxy.wait_until_idle(files);
 }
 
