@@ -1,5 +1,7 @@
 //! What several modules' tests need.
 
+use crate::config::{Bind, Host, HostPort, Local, Remote, Route};
+
 /// Reproducible pseudo-random numbers (xorshift64*). Prints its seed, which a failing test shows;
 /// `TEST_SEED=0x...` runs that seed again.
 pub struct Random(u64);
@@ -32,4 +34,10 @@ impl Random {
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         (0..n).map(|_| self.next() as u8).collect()
     }
+}
+
+/// A route from anywhere to nowhere, with the defaults.
+pub fn route() -> Route {
+    let local = HostPort { host: Host::Name("local".into()), port: 0 };
+    Route::new(Local::WebSocket(Bind::Tcp(local)), Remote::Echo)
 }

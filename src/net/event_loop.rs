@@ -19,7 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::connection::{Connection, Name, Next, Shared};
 use super::listener::Listener;
 use super::resolve::Resolver;
-use super::secrets::Secrets;
+use super::secrets;
 use super::sys::{self, Signal, Signals};
 use super::table::{Key, Table};
 use super::timers::Timers;
@@ -98,7 +98,7 @@ impl Proxy {
             registry: poll.registry().try_clone()?,
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
-            secrets: routes.iter().map(Secrets::read).collect::<io::Result<_>>()?,
+            secrets: routes.iter().map(secrets::read).collect::<io::Result<_>>()?,
             dial_failures: Vec::new(),
             limits,
         };
@@ -335,9 +335,9 @@ impl Proxy {
 
     /// Reads the routes' files again; what cannot be read stays as it was.
     fn reload(&mut self) {
-        for (route, secrets) in self.routes.iter().zip(&mut self.shared.secrets) {
-            match Secrets::read(route) {
-                Ok(read) => *secrets = read,
+        for (route, held) in self.routes.iter().zip(&mut self.shared.secrets) {
+            match secrets::read(route) {
+                Ok(read) => *held = read,
                 Err(error) => warn!("SIGHUP: {error}; the old ones stay"),
             }
         }

@@ -1,6 +1,6 @@
 //! Credential files: read at the start, and again at SIGHUP.
 //!
-//! Owns what was in them last. Never shows it.
+//! Never shows what was in them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,41 +8,26 @@ use std::path::Path;
 
 use crate::config::{CredentialFile, Remote, Route};
 use crate::policy::credentials::{Credentials, Kind, MAX_FILE};
+use crate::policy::gate::Secrets;
 
-/// What one route's files say.
-#[derive(Debug, Default)]
-pub struct Secrets {
-    /// What our requests are authorized with.
-    pub ours: Option<Credentials>,
-    /// Who may use a `connect://` listener.
-    pub users: Option<Credentials>,
-}
-
-impl Secrets {
-    /// Reads the files of `route`.
-    ///
-    /// # Errors
-    /// The file, what is wrong with it and in which line; never what stands there.
-    pub fn read(route: &Route) -> io::Result<Self> {
-        let ours = match &route.remote {
-            Remote::WebSocket(url) => match &url.credential {
-                Some(CredentialFile::Basic(path)) => Some(credentials(path, Kind::Basic)?),
-                Some(CredentialFile::Bearer(path)) => Some(credentials(path, Kind::Bearer)?),
-                None => None,
-            },
-            _ => None,
-        };
-        let users = match &route.users {
-            Some(path) => Some(credentials(path, Kind::Basic)?),
+/// Reads the files of `route`.
+///
+/// # Errors
+/// The file, what is wrong with it and in which line; never what stands there.
+pub fn read(route: &Route) -> io::Result<Secrets> {
+    let ours = match &route.remote {
+        Remote::WebSocket(url) => match &url.credential {
+            Some(CredentialFile::Basic(path)) => Some(credentials(path, Kind::Basic)?),
+            Some(CredentialFile::Bearer(path)) => Some(credentials(path, Kind::Bearer)?),
             None => None,
-        };
-        Ok(Self { ours, users })
-    }
-
-    /// Whether there are any.
-    pub fn are_there(&self) -> bool {
-        self.ours.is_some() || self.users.is_some()
-    }
+        },
+        _ => None,
+    };
+    let users = match &route.users {
+        Some(path) => Some(credentials(path, Kind::Basic)?),
+        None => None,
+    };
+    Ok(Secrets { ours, users })
 }
 
 fn credentials(path: &Path, kind: Kind) -> io::Result<Credentials> {

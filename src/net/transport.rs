@@ -61,6 +61,14 @@ impl Transport {
         each!(self, stream => registry.register(stream, token, interest))
     }
 
+    /// The other end's address (getpeername(2)); `None` for a unix socket, or when it is gone.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The error that a failed connect, or the peer, has left behind (`SO_ERROR`).
     ///
     /// # Errors

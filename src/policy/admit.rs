@@ -2,6 +2,7 @@
 //!
 //! Owns the status table and the choice of encoding and subprotocol. Never dials.
 
+use super::gate::Gate;
 use crate::config::{Messages, Subprotocols};
 use crate::proto::close::CloseCode;
 use crate::proto::connect::ConnectError;
@@ -172,7 +173,8 @@ impl From<ConnectError> for Refusal {
 ///
 /// # Errors
 /// 400 for an `?encoding=` that is unknown or not allowed here.
-pub fn admit(request: &Request, messages: &Messages) -> Result<Admission, Refusal> {
+pub fn admit(request: &Request, gate: Gate) -> Result<Admission, Refusal> {
+    let messages = &gate.route.messages;
     let asked = match request.query_value("encoding") {
         Some(name) => Some(asked_encoding(name, messages)?),
         None => None,
@@ -230,10 +232,19 @@ fn is_token(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Route;
+    use crate::policy::gate::Secrets;
     use crate::proto::encoding::Encodings;
+    use crate::testing;
 
     fn request<'a>(query: &'a str, subprotocols: &[&'a str]) -> Request<'a> {
-        Request { path: "/", query, accept: [b'x'; 28], subprotocols: subprotocols.to_vec() }
+        Request {
+            path: "/",
+            query,
+            accept: [b'x'; 28],
+            subprotocols: subprotocols.to_vec(),
+            fields: Vec::new(),
+        }
     }
 
     /// The encoding and the subprotocol of the answer.
@@ -242,8 +253,10 @@ mod tests {
         offered: &[&str],
         messages: &Messages,
     ) -> Result<(Encoding, Option<String>), u16> {
+        let route = Route { messages: messages.clone(), ..testing::route() };
+        let gate = Gate { route: &route, secrets: &Secrets::default(), client: None };
         let admission =
-            admit(&request(query, offered), messages).map_err(|refusal| refusal.status.code())?;
+            admit(&request(query, offered), gate).map_err(|refusal| refusal.status.code())?;
         let head = String::from_utf8(admission.response).unwrap();
         let name = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
         Ok((admission.encoding, name.map(str::to_owned)))

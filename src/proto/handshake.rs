@@ -33,6 +33,8 @@ pub struct Request<'a> {
     pub accept: [u8; 28],
     /// The offered subprotocols, in the client's order.
     pub subprotocols: Vec<&'a str>,
+    /// All header fields, in the client's order.
+    pub fields: Vec<httparse::Header<'a>>,
 }
 
 impl<'a> Request<'a> {
@@ -44,8 +46,8 @@ impl<'a> Request<'a> {
         wire: &'a [u8],
         limits: HeadLimits,
     ) -> Result<Option<(Self, usize)>, HandshakeError> {
-        let mut fields = vec![httparse::EMPTY_HEADER; limits.headers];
-        let mut head = httparse::Request::new(&mut fields);
+        let mut lines = vec![httparse::EMPTY_HEADER; limits.headers];
+        let mut head = httparse::Request::new(&mut lines);
         let len = match head.parse(wire) {
             Ok(httparse::Status::Complete(len)) if len <= limits.bytes => len,
             Ok(httparse::Status::Partial) if wire.len() < limits.bytes => return Ok(None),
@@ -64,7 +66,14 @@ impl<'a> Request<'a> {
             .ok_or(HandshakeError::Malformed("the request target is neither a path nor a URL"))?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let subprotocols = fields.tokens("Sec-WebSocket-Protocol").collect();
-        Ok(Some((Self { path, query, accept, subprotocols }, len)))
+        let count = fields.0.len();
+        lines.truncate(count);
+        Ok(Some((Self { path, query, accept, subprotocols, fields: lines }, len)))
+    }
+
+    /// The values of a header field, line by line.
+    pub fn field_lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + '_ {
+        Fields(&self.fields).all(name)
     }
 
     /// The value of the query parameter `name`, as it stands; the first one counts.

@@ -4,8 +4,9 @@
 //! Owns the bytes of a head that is not complete. Never answers.
 
 use crate::buf::hot::Hot;
-use crate::config::{Limits, Messages};
+use crate::config::Limits;
 use crate::policy::admit::{admit, Admission, Refusal};
+use crate::policy::gate::Gate;
 use crate::proto::handshake::{HeadLimits, Request};
 use crate::proto::response::{Expectation, ResponseError};
 
@@ -24,12 +25,12 @@ impl Opening {
     pub fn on_bytes(
         &mut self,
         hot: &mut Hot,
-        messages: &Messages,
+        gate: Gate,
         limits: &Limits,
     ) -> Option<Result<Admission, Refusal>> {
         let met = self.0.on_bytes(hot.input(), false, limits, |wire, sizes| {
             match Request::parse(wire, sizes) {
-                Ok(Some((request, len))) => Some((admit(&request, messages), len)),
+                Ok(Some((request, len))) => Some((admit(&request, gate), len)),
                 Ok(None) => None,
                 Err(error) => Some((Err(error.into()), wire.len())),
             }
@@ -143,21 +144,25 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::gate::Secrets;
     use crate::proto::response::ClientRequest;
+    use crate::testing;
 
     const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
     /// Feeds `wire` in pieces of the given lengths, then the rest; what was left behind the head.
     fn fed(wire: &[u8], cuts: &[usize]) -> Option<(Result<u16, u16>, Vec<u8>)> {
-        let (messages, limits) = (Messages::default(), Limits::default());
+        let limits = Limits::default();
+        let (route, secrets) = (testing::route(), Secrets::default());
+        let gate = Gate { route: &route, secrets: &secrets, client: None };
         let (mut opening, mut hot) = (Opening::default(), Hot::new(1 << 16));
         let mut start = 0;
         for &cut in cuts.iter().chain([&wire.len()]) {
             let piece = &wire[start..cut];
             hot.fill(piece.len()).copy_from_slice(piece);
             hot.commit(piece.len());
-            if let Some(answer) = opening.on_bytes(&mut hot, &messages, &limits) {
+            if let Some(answer) = opening.on_bytes(&mut hot, gate, &limits) {
                 let rest = [hot.input(), &wire[cut..]].concat();
                 return Some((answer.map(|_| 101).map_err(|r| r.status.code()), rest));
             }

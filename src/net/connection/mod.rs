@@ -7,6 +7,7 @@ mod dialling;
 
 use std::io;
 use std::mem::size_of;
+use std::net::SocketAddr;
 
 use log::{debug, info};
 use mio::event::Event;
@@ -15,12 +16,12 @@ use mio::{Registry, Token};
 use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
-use super::secrets::Secrets;
 use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{HostPort, Limits, Local, Remote, Route};
+use crate::policy::gate::{Gate, Secrets};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
@@ -50,6 +51,12 @@ pub struct Shared {
 impl Shared {
     /// The hot buffer, and the rest of what a link needs.
     fn split(&mut self) -> (&mut Hot, Context<'_>) {
+        let (hot, _, context) = self.split_all();
+        (hot, context)
+    }
+
+    /// The same, with the secrets by route.
+    fn split_all(&mut self) -> (&mut Hot, &[Secrets], Context<'_>) {
         let context = Context {
             now: self.now,
             limits: &self.limits,
@@ -57,7 +64,7 @@ impl Shared {
             keys: &mut self.keys,
             answers: ANSWERS_PER_READ,
         };
-        (&mut self.hot, context)
+        (&mut self.hot, &self.secrets, context)
     }
 }
 
@@ -325,15 +332,25 @@ impl Connection {
     fn relay(&mut self, side: usize, route: &Route, shared: &mut Shared) {
         let mut answers = ANSWERS_PER_READ;
         loop {
-            let (hot, mut ctx) = shared.split();
+            let client = self.client();
+            let (hot, secrets, mut ctx) = shared.split_all();
             ctx.answers = answers;
-            let step = self.link.on_bytes(side, hot, &route.messages, &mut ctx);
+            let gate = Gate { route, secrets: &secrets[self.route()], client };
+            let step = self.link.on_bytes(side, hot, gate, &mut ctx);
             answers = ctx.answers;
             self.act(step, route, shared);
             if shared.hot.input().is_empty() {
                 return;
             }
             self.flush(side, shared);
+        }
+    }
+
+    /// Whoever connected, while it is judged.
+    fn client(&self) -> Option<SocketAddr> {
+        match &self.ends[0].transport {
+            Some(transport) if self.link.is_judging() => transport.peer(),
+            _ => None,
         }
     }
 

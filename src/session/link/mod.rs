@@ -39,6 +39,7 @@ use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Limits, Messages};
 use crate::policy::admit::Admission;
+use crate::policy::gate::Gate;
 use crate::proto::authority::HostPort;
 use crate::proto::close::CloseCode;
 use crate::proto::connect::ConnectRequest;
@@ -319,6 +320,11 @@ impl Link {
         self.given_up || self.legs.iter().all(Leg::is_done)
     }
 
+    /// Whether leg 0 has not yet been let in, for which [`Gate::client`] is needed.
+    pub fn is_judging(&self) -> bool {
+        matches!(self.stage, Stage::Head { .. })
+    }
+
     /// Whether a target is being dialled.
     pub fn is_dialling(&self) -> bool {
         matches!(self.stage, Stage::Dial(_))
@@ -356,15 +362,10 @@ impl Link {
     // What the loop brings.
 
     /// Leg `side` said what is the hot buffer's input. To be called until no input is left.
-    pub fn on_bytes(
-        &mut self,
-        side: usize,
-        hot: &mut Hot,
-        messages: &Messages,
-        ctx: &mut Context,
-    ) -> Step {
+    pub fn on_bytes(&mut self, side: usize, hot: &mut Hot, gate: Gate, ctx: &mut Context) -> Step {
+        let messages = &gate.route.messages;
         match &mut self.legs[side].codec {
-            Codec::Opening(opening) => match opening.on_bytes(hot, messages, ctx.limits) {
+            Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
                 Some(Ok(admission)) => {
                     let names = matches!(self.stage, Stage::Head { names: true });

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Route;
 use crate::policy::admit::{Refusal, Status};
+use crate::policy::gate::Secrets;
 use crate::proto::close::Close;
 use crate::proto::frame::{FrameHeader, Opcode, MAX_HEADER};
 use crate::proto::mask::Mask;
 use crate::proto::message::{Decoder, Step as Heard};
 use crate::session::ended::By;
+use crate::testing;
 
 pub const PEER: usize = 0;
 pub const TARGET: usize = 1;
@@ -197,8 +200,10 @@ impl Script {
             self.hot.commit(n);
             self.answers = ANSWERS_PER_READ;
             while !self.hot.input().is_empty() {
-                let messages = self.messages.clone();
-                let step = self.with(|link, hot, ctx| link.on_bytes(side, hot, &messages, ctx));
+                let route = Route { messages: self.messages.clone(), ..testing::route() };
+                let secrets = Secrets::default();
+                let gate = Gate { route: &route, secrets: &secrets, client: None };
+                let step = self.with(|link, hot, ctx| link.on_bytes(side, hot, gate, ctx));
                 self.act(step, side);
                 self.flush(side);
             }
