@@ -245,3 +245,17 @@ fn a_near_end_answers_for_a_far_end_that_does_not() {
     script.at(secs(20));
     assert_eq!(script.got[PEER], ESTABLISHED, "once it has answered, it is its answer");
 }
+
+/// The loop says what is long in parts.
+#[test]
+fn nothing_follows_what_cannot_be_said() {
+    let messages = Messages { encoding: Encoding::Text, ..Messages::default() };
+    let mut script = Script::open(Limits::default(), messages);
+    for part in [b"good\xff", b" more"] {
+        script.with(|link, hot, ctx| link.say(PEER, part, hot, ctx));
+        script.deliver(PEER);
+    }
+    script.work();
+    assert_eq!(script.heard().0, b"good");
+    assert_eq!(script.close_code(), Some(1007));
+}

@@ -428,6 +428,9 @@ impl Link {
         hot.fill(bytes.len()).copy_from_slice(bytes);
         hot.commit(bytes.len());
         hot.pass_all();
+        if self.is_deaf(side) {
+            hot.drop_output(); // an earlier part could not be said, or not be sent
+        }
         if let Some(session) = self.legs[side].session() {
             if let Err(error) = session.encode(hot, ctx.keys) {
                 self.on_unsayable(side, error, hot, ctx);
