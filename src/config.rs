@@ -178,6 +178,25 @@ pub enum UnixName {
     Abstract(String),
 }
 
+/// What is dialled, wherever that was said.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// Over TCP.
+    Tcp(HostPort),
+    /// A unix stream socket.
+    Unix(UnixName),
+}
+
+/// As an endpoint.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(target) => write!(f, "tcp://{target}"),
+            Self::Unix(name) => write!(f, "unix:{name}"),
+        }
+    }
+}
+
 /// How stream bytes map to WebSocket messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages {

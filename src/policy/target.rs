@@ -10,57 +10,46 @@ use std::net::IpAddr;
 use super::admit::{Refusal, Status};
 use super::credentials::Credentials;
 use super::rules::Denied;
-use crate::config::{HostPort, Remote, Route, UnixName, WebSocketUrl};
-use crate::proto::connect::ConnectRequest;
+use crate::config::{Destination, Remote, Route, WebSocketUrl};
 
-/// What is dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Nothing: whoever asks is the target.
-    Echo,
-    /// A unix stream socket.
-    Unix(UnixName),
-    /// Over TCP.
-    Tcp(HostPort),
-}
-
-/// Where a route leads for somebody who asked for `request`, if the route lets them. `users` are
-/// those who may ask, `None` for everybody.
+/// Where a route leads for somebody who has `named` a target and `shown` a user's credentials, if
+/// the route lets them. `None` is an echo: whoever asks is the target. `users` are those who may
+/// ask, `None` for everybody.
 ///
 /// # Errors
 /// Who is told so: an unknown user, or one who names what no rule could allow.
 pub fn target(
     route: &Route,
-    request: Option<&ConnectRequest>,
+    named: Option<&Destination>,
+    shown: Option<&[u8]>,
     users: Option<&Credentials>,
-) -> Result<Target, TargetError> {
-    if let (Some(request), Some(users)) = (request, users) {
-        let known = request.credentials.as_deref().is_some_and(|shown| users.accepts(shown));
-        if !known {
-            return Err(TargetError::UnknownUser);
-        }
+) -> Result<Option<Destination>, TargetError> {
+    if users.is_some_and(|users| !shown.is_some_and(|shown| users.accepts(shown))) {
+        return Err(TargetError::UnknownUser);
     }
-    match &route.remote {
-        Remote::Echo => Ok(Target::Echo),
-        Remote::Unix(name) => Ok(Target::Unix(name.clone())),
+    Ok(Some(match &route.remote {
+        Remote::Echo => return Ok(None),
+        Remote::Unix(name) => Destination::Unix(name.clone()),
         Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => {
-            Ok(Target::Tcp(target.clone()))
+            Destination::Tcp(target.clone())
         }
         Remote::Connect => {
-            let named = &request.ok_or(TargetError::Unnamed)?.target;
-            route.rules.may_allow(named)?;
-            Ok(Target::Tcp(named.clone()))
+            let named = named.ok_or(TargetError::Unnamed)?;
+            if let Destination::Tcp(named) = named {
+                route.rules.may_allow(named)?;
+            }
+            named.clone()
         }
-    }
+    }))
 }
 
 /// Decides on an address of a target that was named, before it is dialled.
 ///
 /// # Errors
 /// No rule of the route allows it.
-pub fn check(route: &Route, named: Option<&HostPort>, ip: IpAddr) -> Result<(), Denied> {
+pub fn check(route: &Route, named: Option<&Destination>, ip: IpAddr) -> Result<(), Denied> {
     match (&route.remote, named) {
-        (Remote::Connect, Some(named)) => route.rules.check(named, ip),
+        (Remote::Connect, Some(Destination::Tcp(named))) => route.rules.check(named, ip),
         _ => Ok(()),
     }
 }

@@ -7,12 +7,12 @@ use log::{debug, info};
 use mio::event::Event;
 
 use super::{send, token, Connection, Goal, Name, Shared};
-use crate::config::{Host, HostPort, Remote, Route};
+use crate::config::{Destination, Host, HostPort, Remote, Route};
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
-use crate::policy::target::{check, target, Target};
+use crate::policy::target::{check, target};
 use crate::session::link::{Far, Opened, Reached};
 
 impl Connection {
@@ -60,12 +60,13 @@ impl Connection {
         let until = shared.now + shared.limits.connect_timeout;
         self.dial = Some(Box::new(Dial::new(shared.hot.input(), until)));
         shared.hot.drop_input();
-        let request = self.link.request();
         let users = shared.secrets[self.route()].users.as_ref();
-        match target(route, request, users) {
-            Ok(Target::Echo) => self.on_connected(route, shared),
-            Ok(Target::Unix(name)) => self.dial_address(Address::Unix(name), route, shared),
-            Ok(Target::Tcp(HostPort { host: Host::Ip(ip), port })) => {
+        match target(route, self.link.named(), self.link.shown_credentials(), users) {
+            Ok(None) => self.on_connected(route, shared),
+            Ok(Some(Destination::Unix(name))) => {
+                self.dial_address(Address::Unix(name), route, shared);
+            }
+            Ok(Some(Destination::Tcp(HostPort { host: Host::Ip(ip), port }))) => {
                 match check(route, self.link.named(), ip) {
                     Ok(()) => {
                         let address = Address::Tcp(SocketAddr::new(ip, port));
@@ -74,10 +75,9 @@ impl Connection {
                     Err(denied) => self.give_up(DialError::Denied(denied.into()), route, shared),
                 }
             }
-            Ok(Target::Tcp(HostPort { host: Host::Name(name), port })) => {
-                if let Err(error) =
-                    shared.resolver.ask((&name, port), Some(self.key), (shared.now, until))
-                {
+            Ok(Some(Destination::Tcp(HostPort { host: Host::Name(name), port }))) => {
+                let times = (shared.now, until);
+                if let Err(error) = shared.resolver.ask((&name, port), Some(self.key), times) {
                     self.give_up(error.into(), route, shared);
                 }
             }

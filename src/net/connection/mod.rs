@@ -20,7 +20,7 @@ use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{HostPort, Limits, Local, Remote, Route};
+use crate::config::{Destination, Limits, Local, Remote, Route};
 use crate::policy::gate::{Gate, Secrets};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
@@ -439,13 +439,13 @@ impl std::fmt::Display for Name {
 }
 
 /// Where a connection goes, for the log.
-struct Goal<'a>(&'a Route, Option<&'a HostPort>);
+struct Goal<'a>(&'a Route, Option<&'a Destination>);
 
 impl std::fmt::Display for Goal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.0.remote, self.1) {
-            (Remote::Connect, Some(named)) => write!(f, "tcp://{named}"),
-            (remote, Some(named)) => write!(f, "{remote} connect={named}"),
+            (Remote::Connect, Some(named)) => named.fmt(f),
+            (remote, Some(named)) => write!(f, "{remote} for={named}"),
             (remote, None) => remote.fmt(f),
         }
     }

@@ -40,12 +40,16 @@ fn a_far_end_dials_what_is_named_and_answers_in_the_stream() {
         script.peer_sends(&binary(&said[..cut]));
         script.peer_sends(&binary(&said[cut..]));
         assert!(script.dials, "cut at {cut}");
-        assert_eq!(target(&script).as_deref(), Some("a.example:443"), "cut at {cut}");
+        assert_eq!(target(&script).as_deref(), Some("tcp://a.example:443"), "cut at {cut}");
         script.peer_sends(&binary(b" and more"));
         script.connect(Far::Raw);
         assert_eq!(script.heard().0, ESTABLISHED);
         assert_eq!(script.got[TARGET], b"behind and more", "cut at {cut}");
-        assert_eq!(target(&script).as_deref(), Some("a.example:443"), "for as long as it lives");
+        assert_eq!(
+            target(&script).as_deref(),
+            Some("tcp://a.example:443"),
+            "for as long as it lives"
+        );
         assert_eq!(script.link.bytes_from(PEER), 15);
         script.target_sends(b"answer");
         assert!(script.heard().0.ends_with(b"\r\n\r\nanswer"));
@@ -172,7 +176,7 @@ fn a_near_end_passes_the_head_on_in_either_form() {
     ] {
         let mut script = stream(Connect::Forward(form));
         script.peer_sends(&asked);
-        assert_eq!(target(&script).as_deref(), Some("a.example:443"));
+        assert_eq!(target(&script).as_deref(), Some("tcp://a.example:443"));
         script.connect(Far::Raw);
         assert_eq!(script.got[TARGET], [sent, b"first"].concat());
         assert_eq!(script.got[PEER], told);
@@ -240,4 +244,18 @@ fn a_near_end_answers_for_a_far_end_that_does_not() {
     script.target_sends(&answer);
     script.at(secs(20));
     assert_eq!(script.got[PEER], ESTABLISHED, "once it has answered, it is its answer");
+}
+
+/// The loop says what is long in parts.
+#[test]
+fn nothing_follows_what_cannot_be_said() {
+    let messages = Messages { encoding: Encoding::Text, ..Messages::default() };
+    let mut script = Script::open(Limits::default(), messages);
+    for part in [b"good\xff", b" more"] {
+        script.with(|link, hot, ctx| link.say(PEER, part, hot, ctx));
+        script.deliver(PEER);
+    }
+    script.work();
+    assert_eq!(script.heard().0, b"good");
+    assert_eq!(script.close_code(), Some(1007));
 }

@@ -119,7 +119,7 @@ impl Link {
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
         let is_answered = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
             Stage::Head { .. } | Stage::Name(_) => true,
-            Stage::Dial(welcome) | Stage::Ask(welcome) => match welcome.as_deref() {
+            Stage::Dial(asked) | Stage::Ask(asked) => match asked.map(|asked| asked.welcome) {
                 Some(Welcome::Handshake(_)) => true,
                 Some(Welcome::Connect(tunnel)) => tunnel.awaits_answer(),
                 None => false,

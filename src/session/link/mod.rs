@@ -37,12 +37,10 @@ use super::pipe::{Flow, Pipe};
 use super::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Limits, Messages};
+use crate::config::{Destination, Limits, Messages};
 use crate::policy::admit::Admission;
 use crate::policy::gate::Gate;
-use crate::proto::authority::HostPort;
 use crate::proto::close::CloseCode;
-use crate::proto::connect::ConnectRequest;
 use crate::proto::encoding::Encoding;
 use crate::proto::frame::{FrameError, Role};
 use crate::proto::mask::Keys;
@@ -88,11 +86,19 @@ enum Stage {
     /// Leg 0 is there, and has not named its target.
     Name(Box<Naming>),
     /// The target is to be reached. `None` if leg 0 asked for nothing.
-    Dial(Option<Box<Welcome>>),
+    Dial(Option<Box<Asked>>),
     /// The target is reached, and is asked for a WebSocket.
-    Ask(Option<Box<Welcome>>),
+    Ask(Option<Box<Asked>>),
     /// Both legs are there, or what is left of them; and what leg 0 has named, if it has.
-    Relay(Option<Box<HostPort>>),
+    Relay(Option<Box<Destination>>),
+}
+
+/// What leg 0 has asked for.
+#[derive(Debug)]
+struct Asked {
+    /// The target, if it has named one.
+    named: Option<Destination>,
+    welcome: Welcome,
 }
 
 /// How leg 0 is told that the target is there.
@@ -335,22 +341,27 @@ impl Link {
         matches!(self.stage, Stage::Relay(_))
     }
 
-    /// What leg 0 has asked for by `CONNECT`, while that is being reached.
-    pub fn request(&self) -> Option<&ConnectRequest> {
+    /// What leg 0 has asked for, while that is being reached.
+    fn asked(&self) -> Option<&Asked> {
         match &self.stage {
-            Stage::Dial(welcome) | Stage::Ask(welcome) => match welcome.as_deref() {
-                Some(Welcome::Connect(tunnel)) => Some(&tunnel.request),
-                _ => None,
-            },
+            Stage::Dial(asked) | Stage::Ask(asked) => asked.as_deref(),
             _ => None,
         }
     }
 
     /// The target that leg 0 has named, from then on.
-    pub fn named(&self) -> Option<&HostPort> {
+    pub fn named(&self) -> Option<&Destination> {
         match &self.stage {
             Stage::Relay(named) => named.as_deref(),
-            _ => self.request().map(|request| &request.target),
+            _ => self.asked()?.named.as_ref(),
+        }
+    }
+
+    /// The user and password that came with the name of the target, until that is reached.
+    pub fn shown_credentials(&self) -> Option<&[u8]> {
+        match &self.asked()?.welcome {
+            Welcome::Connect(tunnel) => tunnel.request.credentials.as_deref(),
+            Welcome::Handshake(_) => None,
         }
     }
 
@@ -369,7 +380,7 @@ impl Link {
                 None => Step::Deliver(side),
                 Some(Ok(admission)) => {
                     let names = matches!(self.stage, Stage::Head { names: true });
-                    self.start_dial(Welcome::Handshake(admission), ctx);
+                    self.start_dial(None, Welcome::Handshake(admission), ctx);
                     match names {
                         true => Step::Admit,
                         false => Step::Dial,
@@ -399,10 +410,10 @@ impl Link {
     /// Leg 0 is let in before its target is known. Returns what tells it so, as it is.
     pub fn admit(&mut self, messages: &Messages, ctx: &Context) -> Vec<u8> {
         let naming = Stage::Name(Box::new(Naming::new(Connect::Answer)));
-        let Stage::Dial(Some(welcome)) = std::mem::replace(&mut self.stage, naming) else {
+        let Stage::Dial(Some(asked)) = std::mem::replace(&mut self.stage, naming) else {
             return Vec::new(); // there was no Step::Admit
         };
-        let Welcome::Handshake(admission) = *welcome else { return Vec::new() };
+        let Welcome::Handshake(admission) = asked.welcome else { return Vec::new() };
         let encoding = admission.encoding;
         self.legs[0].codec = websocket(Role::Server, encoding, Framing::Pieces, messages, ctx);
         self.on_life(0, ctx);
@@ -417,6 +428,9 @@ impl Link {
         hot.fill(bytes.len()).copy_from_slice(bytes);
         hot.commit(bytes.len());
         hot.pass_all();
+        if self.is_deaf(side) {
+            hot.drop_output(); // an earlier part could not be said, or not be sent
+        }
         if let Some(session) = self.legs[side].session() {
             if let Err(error) = session.encode(hot, ctx.keys) {
                 self.on_unsayable(side, error, hot, ctx);
@@ -473,7 +487,7 @@ impl Link {
                 let (head, expects) = request.into_parts();
                 self.legs[1] = Leg::new(Codec::Asking(Box::new(Asking::new(expects))));
                 self.stage = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
-                    Stage::Dial(welcome) => Stage::Ask(welcome),
+                    Stage::Dial(asked) => Stage::Ask(asked),
                     other => other,
                 };
                 self.deadlines.clear(Deadline::Dial);
@@ -487,7 +501,7 @@ impl Link {
     /// Begins the relay.
     fn open(&mut self, framing: Framing, messages: &Messages, ctx: &Context) -> Opened {
         let named = self.named().map(|named| Box::new(named.clone()));
-        let (Stage::Dial(welcome) | Stage::Ask(welcome)) =
+        let (Stage::Dial(asked) | Stage::Ask(asked)) =
             std::mem::replace(&mut self.stage, Stage::Relay(named))
         else {
             return Opened::default();
@@ -495,7 +509,7 @@ impl Link {
         self.deadlines.clear(Deadline::Dial);
         self.deadlines.clear(Deadline::Handshake);
         self.on_payload(ctx);
-        match welcome.map(|welcome| *welcome) {
+        match asked.map(|asked| asked.welcome) {
             None => Opened::default(),
             Some(Welcome::Handshake(admission)) => {
                 let encoding = admission.encoding;
@@ -520,10 +534,10 @@ impl Link {
     }
 
     /// Leg 0 is welcome, if the target can be reached in time.
-    fn start_dial(&mut self, welcome: Welcome, ctx: &Context) {
+    fn start_dial(&mut self, named: Option<Destination>, welcome: Welcome, ctx: &Context) {
         self.deadlines.clear(Deadline::Handshake);
         self.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
-        self.stage = Stage::Dial(Some(Box::new(welcome)));
+        self.stage = Stage::Dial(Some(Box::new(Asked { named, welcome })));
     }
 
     /// Leg 0 says where it wants to go.
@@ -543,7 +557,8 @@ impl Link {
         match (named, decoded) {
             (_, Err(error)) => self.on_protocol_error(0, error, hot, ctx),
             (Some(Ok(tunnel)), _) => {
-                self.start_dial(Welcome::Connect(tunnel), ctx);
+                let named = Destination::Tcp(tunnel.request.target.clone());
+                self.start_dial(Some(named), Welcome::Connect(tunnel), ctx);
                 return Step::Dial;
             }
             (Some(Err(error)), _) => self.refuse(&error.into(), hot, ctx),
