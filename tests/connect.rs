@@ -24,6 +24,9 @@ const EAGER: [&str; 2] = ["--connect", "eager"];
 /// For ends that need no timer: this one would come too late for any test.
 const NO_TIMER: [&str; 2] = ["--close-timeout", "100s"];
 
+/// For heads that take their time.
+const PATIENT: [&str; 2] = ["--handshake-timeout", "100s"];
+
 /// Long enough for what must not happen to happen.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -37,7 +40,7 @@ fn a_listener_says_where_it_is() {
 
 #[test]
 fn a_head_cut_anywhere_reaches_the_far_end_in_its_shortest_form() {
-    let (proxy, target) = near_to_test(&[]);
+    let (proxy, target) = near_to_test(&PATIENT);
     let head = head(GOAL, &["User-Agent: tool/1.0", "Proxy-Connection: keep-alive"]);
     let wire = [head.as_bytes(), b"first"].concat();
     let begin = |cut| {
@@ -58,7 +61,7 @@ fn a_head_cut_anywhere_reaches_the_far_end_in_its_shortest_form() {
 
 #[test]
 fn a_head_that_comes_byte_by_byte_is_understood() {
-    let (proxy, target) = near_to_test(&[]);
+    let (proxy, target) = near_to_test(&PATIENT);
     let mut tool = Stream::tcp(proxy.port());
     for byte in head(GOAL, &[]).as_bytes() {
         assert!(!target.has_caller_within(Duration::ZERO), "dialled for half a head");
@@ -339,7 +342,8 @@ fn bad_chunks_of_the_far_end_are_answered_1007_and_what_came_before_is_delivered
 #[test]
 fn a_far_end_that_agrees_and_says_nothing_is_a_504() {
     let timers = ["--handshake-timeout", "300ms", "--connect-timeout", "300ms"];
-    let (proxy, target) = near_to_test(&[&timers[..], &["--close-timeout", "1s"]].concat());
+    let closing = ["--close-timeout", "300ms", "--half-close=300ms"];
+    let (proxy, target) = near_to_test(&[&timers[..], &closing].concat());
     let (mut tool, mut served) = asked(&proxy, &target);
     Response::read(&mut tool).expect_refusal(504);
     served.expect_close();

@@ -19,8 +19,15 @@ const GOAL: &str = "inner.example:443";
 const NO_TIMER: [&str; 2] = ["--close-timeout", "100s"];
 
 /// Timers that find out soon who is silent.
-const PINGS: [&str; 6] =
-    ["--ping-interval", "200ms", "--pong-timeout", "300ms", "--close-timeout", "500ms"];
+const PINGS: [&str; 7] = [
+    "--ping-interval",
+    "200ms",
+    "--pong-timeout",
+    "300ms",
+    "--close-timeout",
+    "300ms",
+    "--half-close=300ms",
+];
 
 /// A message for each sign of life, and all the time in the world to answer it.
 const ALIVE: [&str; 4] = ["--ping-interval", "200ms", "--pong-timeout", "100s"];
