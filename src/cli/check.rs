@@ -29,14 +29,18 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
     let limits = &config.limits;
     let buffer = limits.buffer_size as u64;
     let kept = Pool::worst_case(limits.max_memory, limits.max_connections) as u64;
-    let table = (limits.max_connections as u64).saturating_mul(per_connection as u64);
-    let total = buffer.saturating_add(kept).saturating_add(table);
-    let each = format!("--max-connections {} of {per_connection}B", limits.max_connections);
+    let connections = limits.max_connections as u64;
+    let table = connections.saturating_mul(per_connection as u64);
+    // Of a request that waits, what has come of it and what came behind it: one head together.
+    let heads = connections.saturating_mul(limits.max_head as u64);
+    let total = [kept, table, heads].into_iter().fold(buffer, u64::saturating_add);
+    let each = format!("--max-connections {connections} of {per_connection}B");
     text.push_str("memory at worst:\n");
     for (bytes, what) in [
         (buffer, "--buffer-size, one for all"),
         (kept, "--max-memory, for slow sides"),
         (table, &each),
+        (heads, "--max-head, if all have asked for something and wait"),
         (total, "in total, socket buffers in the kernel not counted"),
     ] {
         line(&mut text, format_args!("  {:>9}  {what}", size_text(bytes)));
@@ -155,7 +159,8 @@ memory at worst:
      256KiB  --buffer-size, one for all
       64MiB  --max-memory, for slow sides
        1MiB  --max-connections 2048 of 512B
-    65.2MiB  in total, socket buffers in the kernel not counted
+      16MiB  --max-head, if all have asked for something and wait
+    81.2MiB  in total, socket buffers in the kernel not counted
 ";
         assert_eq!(describe(&config, 512), text);
         assert!(describe(&config, usize::MAX).contains("16777215.9TiB  in total"));

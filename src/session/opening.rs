@@ -119,7 +119,7 @@ impl Head {
         let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
         let kept = self.0.len();
         if kept > 0 {
-            self.0.extend_from_slice(bytes);
+            self.grow(bytes, limits);
             // Behind a good beginning only a line's end can complete anything, or show an error.
             let settles = boundary || kept < GREETING || bytes.contains(&b'\n');
             if !settles && self.0.len() < limits.max_head {
@@ -133,11 +133,21 @@ impl Head {
             Some((meaning, len)) => Some((meaning, len.saturating_sub(kept))),
             None => {
                 if kept == 0 {
-                    self.0.extend_from_slice(bytes);
+                    self.grow(bytes, limits);
                 }
                 None
             }
         }
+    }
+
+    /// Keeps `bytes`, in storage that is never larger than a head may be.
+    fn grow(&mut self, bytes: &[u8], limits: &Limits) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let wanted = (2 * self.0.capacity()).clamp(needed, limits.max_head.max(needed));
+            self.0.reserve_exact(wanted - self.0.len());
+        }
+        self.0.extend_from_slice(bytes);
     }
 }
 
