@@ -156,14 +156,14 @@ impl Driver {
             self.serve();
         }
         self.schedule();
-        if self.scheduled <= self.shared.now && !self.is_over() {
+        let mut served = 0;
+        while self.scheduled <= self.shared.now && !self.is_over() {
             self.scheduled = Time::NEVER;
             self.on_timer();
             self.schedule();
-            assert!(
-                self.is_over() || self.link.wake_at() > self.shared.now,
-                "a timer that is served is not due again"
-            );
+            served += 1;
+            // What nobody hears is not waited for: then an end is due with what began it.
+            assert!(served <= 2, "a timer that is served is due again: {:?}", self.link);
         }
         self.check_memory();
         // Another connection has used it since.
