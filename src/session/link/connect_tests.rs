@@ -286,3 +286,15 @@ fn nothing_follows_the_end_of_a_near_end() {
     script.target_sends(&[&[0x82, ESTABLISHED.len() as u8], ESTABLISHED].concat());
     assert_eq!(script.got[PEER], told);
 }
+
+#[test]
+fn a_tool_that_was_answered_in_place_of_its_far_end_must_go() {
+    let mut script = stream(Connect::Forward(Form::Full));
+    script.peer_sends(FULL.as_bytes());
+    script.connect(Far::Raw);
+    script.ends(TARGET, false);
+    assert!(script.got[PEER].starts_with(b"HTTP/1.1 502 "));
+    assert!(script.fin[PEER]);
+    script.at(secs(5));
+    assert!(script.link.is_over(), "nothing else would end it");
+}

@@ -207,6 +207,7 @@ impl Link {
             self.owed_answer = false;
             let reason = "the far end of the tunnel went without an answer; see the log";
             self.say(0, &Refusal::new(status, reason).response(), hot, ctx);
+            self.start_closing(ctx);
         }
     }
 
