@@ -6,7 +6,8 @@
 //!
 //! bits    03 encoding   04 lossy   08 echo   10 says nothing yet   20 not dialled yet
 //!         40 impolite   80 takes nothing at the end
-//! timers  01 ping   02 idle   04 lifetime   08 send   10 busy   20 denied   40 unknown user   80 short heads
+//! timers  01 ping   02 idle   04 lifetime   08 send
+//!         10 busy   20 denied   40 unknown user   80 short heads
 //! sizes   03 buffer   0c who speaks WebSocket   30 who names the target, and how   c0 half-close
 //! ```
 //!
