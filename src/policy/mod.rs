@@ -4,6 +4,7 @@
 
 pub mod admit;
 pub mod credentials;
+pub mod origin;
 pub mod rule;
 pub mod rules;
 pub mod special;

@@ -88,7 +88,7 @@ enum Pattern {
 }
 
 /// Whether labels stand in front of `domain`. Byte by byte, since what a peer names may be anything.
-fn is_under(domain: &str, name: &str) -> bool {
+pub(super) fn is_under(domain: &str, name: &str) -> bool {
     let (domain, name) = (domain.as_bytes(), name.as_bytes());
     match name.len().checked_sub(domain.len() + 1) {
         Some(dot @ 1..) => name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(domain),
