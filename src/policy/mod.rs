@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod cidr;
 pub mod credentials;
 pub mod origin;
 pub mod rule;
