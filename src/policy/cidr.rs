@@ -1,9 +1,11 @@
 //! Networks: addresses that begin with the same bits, and how they are written.
 //!
-//! Owns CIDR arithmetic and syntax. Never says what a network is for.
+//! Owns CIDR arithmetic and syntax, for targets ([`Network`]), where an IPv4 address is not the IPv6
+//! one that embeds it, and for peers ([`Cidr`]), where it is. Never says what a network is for.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 /// All addresses that begin with the same bits (RFC 4632 §3.1, RFC 4291 §2.3).
 ///
@@ -90,11 +92,83 @@ pub(super) const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> Networ
     Network { base: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), prefix }
 }
 
+/// A network that peers come from: `10.0.0.0/8`, `fd00::/8`, a single address.
+///
+/// A listener for both families shows an IPv4 peer as `::ffff:10.0.0.1` (RFC 4291 §2.5.5.2). Here
+/// that is 10.0.0.1, in the network as in the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr(Network);
+
+impl Cidr {
+    /// Whether the peer comes from it.
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        self.0.contains(canonical(peer))
+    }
+}
+
+/// The IPv4 address that an IPv4-mapped one stands for; any other as it is.
+pub fn canonical(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
+
+/// A parsed one comes back the same: IPv6 in brackets, which it may also go without.
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        // An example that is made of the user's text may have another fault of that text.
+        read(text).map(unmapped).map_err(|error| match read(&error.example) {
+            Ok(_) => error,
+            Err(_) => error.like("10.0.0.0/8"),
+        })
+    }
+}
+
+/// `::ffff:10.0.0.0/104` is 10.0.0.0/8. What is wider than all mapped addresses keeps out of IPv4.
+fn unmapped(net: Network) -> Cidr {
+    let inner = net.prefix.checked_sub(96).and_then(|prefix| match canonical(net.base) {
+        ip @ IpAddr::V4(_) if net.base.is_ipv6() => Network::around(ip, prefix),
+        _ => None,
+    });
+    Cidr(inner.unwrap_or(net))
+}
+
+fn read(text: &str) -> Result<Network, CidrError> {
+    if text.is_empty() {
+        return Err(CidrError::new("is empty"));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(CidrError::new("has a space or a control character in it"));
+    }
+    if let Some(inner) = text.strip_prefix('[') {
+        if !inner.contains(']') {
+            return Err(CidrError::new("has no ] behind the address").like("[fd00::/8]"));
+        }
+        return bracketed(inner);
+    }
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    match address.parse() {
+        Ok(ip) => network(ip, prefix),
+        Err(_) => Err(CidrError::new(format!("{address:?} is not an IP address"))),
+    }
+}
+
 /// What is wrong with the text of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CidrError {
     pub(super) problem: String,
-    /// What can be written instead; empty where that cannot be told.
     pub(super) example: String,
 }
 
@@ -106,7 +180,21 @@ impl CidrError {
     fn like(self, example: impl Into<String>) -> Self {
         Self { example: example.into(), ..self }
     }
+
+    /// A network that can be written instead; close to what was meant, where that can be told.
+    pub fn example(&self) -> &str {
+        &self.example
+    }
 }
+
+/// The problem alone, with the values.
+impl fmt::Display for CidrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for CidrError {}
 
 /// `IPV6]`, `IPV6/PREFIX]` or `IPV6]/PREFIX`.
 pub(super) fn bracketed(text: &str) -> Result<Network, CidrError> {
@@ -178,5 +266,62 @@ mod tests {
         assert_eq!(Network::around(ip("10.0.0.1"), 33), None);
         assert_eq!(Network::around(ip("::1"), 129), None);
         assert_eq!(Network::around(ip("::1"), 255), None);
+    }
+
+    #[test]
+    fn an_ipv4_peer_is_the_same_however_it_is_shown() {
+        for (cidr, inside, outside) in [
+            ("10.0.0.0/8", &["10.0.0.0", "10.255.255.255", "::ffff:10.1.2.3"][..], "11.0.0.0"),
+            ("10.0.0.1", &["10.0.0.1", "::ffff:10.0.0.1"], "::ffff:10.0.0.2"),
+            ("::ffff:10.0.0.0/104", &["10.1.2.3", "::ffff:10.1.2.3"], "11.0.0.0"),
+            ("::ffff:0:0/96", &["10.1.2.3", "::ffff:255.255.255.255"], "::1"),
+            ("::ffff:10.0.0.1", &["10.0.0.1"], "10.0.0.2"),
+            ("0.0.0.0/0", &["0.0.0.0", "::ffff:8.8.8.8"], "::"),
+            ("::/0", &["::", "2001:db8::1"], "10.0.0.1"),
+            ("::/0", &["::1"], "::ffff:10.0.0.1"),
+            ("::/80", &["::1"], "::ffff:10.0.0.1"),
+            ("fd00::/8", &["fd00::1", "fdff::"], "fe00::"),
+            ("[fd00::/8]", &["fd00::1"], "fe00::"),
+            ("[fd00::]/8", &["fd00::1"], "fe00::"),
+            ("::1", &["::1"], "127.0.0.1"),
+            // Others embed IPv4 too, and are not it.
+            ("10.0.0.0/8", &["10.0.0.1"], "::10.0.0.1"),
+            ("10.0.0.0/8", &["10.0.0.1"], "64:ff9b::10.0.0.1"),
+        ] {
+            let net: Cidr = cidr.parse().expect(cidr);
+            inside.iter().for_each(|peer| assert!(net.contains(ip(peer)), "{peer} in {cidr}"));
+            assert!(!net.contains(ip(outside)), "{outside} not in {cidr}");
+            assert_eq!(net.to_string().parse(), Ok(net), "{cidr}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_what_to_write() {
+        let usual = "10.0.0.0/8";
+        for (text, problem, example) in [
+            ("", "is empty", usual),
+            (" 10.0.0.0/8", "a space", usual),
+            ("10.0.0.1/8", "its network is 10.0.0.0/8", "10.0.0.0/8"),
+            ("192.168.1.77/24", "its network is 192.168.1.0/24", "192.168.1.0/24"),
+            ("fd00::1/8", "its network is [fd00::/8]", "[fd00::/8]"),
+            ("10.0.0.0/33", "prefix /33 is longer than /32", usual),
+            ("::1/129", "prefix /129 is longer than /128", usual),
+            ("10.0.0.0/", "\"\" is not the length", usual),
+            ("10.0.0.0/255.0.0.0", "\"255.0.0.0\" is not the length", usual),
+            ("10.0.0.0/+8", "\"+8\" is not the length", usual),
+            ("10.0.0.0/8:80", "\"8:80\" is not the length", usual),
+            ("10/8", "\"10\" is not an IP address", usual),
+            ("010.0.0.1", "is not an IP address", usual),
+            ("localhost", "\"localhost\" is not an IP address", usual),
+            ("any", "is not an IP address", usual),
+            ("fe80::1%eth0", "is not an IP address", usual),
+            ("[::1", "no ] behind", "[fd00::/8]"),
+            ("[::1]:80", "\":80\" cannot stand behind", "[::1]"),
+            ("[10.0.0.0/8]", "is not an IPv6 address", "[fd00::/8]"),
+        ] {
+            let error = text.parse::<Cidr>().expect_err(text);
+            assert!(error.to_string().contains(problem), "{text}: {error}");
+            assert_eq!(error.example(), example, "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub mod admit;
 pub mod cidr;
 pub mod credentials;
+pub mod forwarded;
 pub mod origin;
 pub mod rule;
 pub mod rules;
