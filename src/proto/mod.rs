@@ -10,5 +10,6 @@ pub mod frame;
 pub mod handshake;
 pub mod mask;
 pub mod message;
+pub mod percent;
 pub mod response;
 pub mod utf8;
