@@ -11,3 +11,4 @@ pub mod rule;
 pub mod rules;
 pub mod special;
 pub mod target;
+pub mod tokens;
