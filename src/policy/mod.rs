@@ -3,9 +3,13 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod cidr;
 pub mod credentials;
 pub mod gate;
+pub mod forwarded;
+pub mod origin;
 pub mod rule;
 pub mod rules;
 pub mod special;
 pub mod target;
+pub mod tokens;

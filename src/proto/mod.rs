@@ -11,5 +11,7 @@ pub mod handshake;
 pub mod json;
 pub mod mask;
 pub mod message;
+pub mod percent;
+pub mod proxy_header;
 pub mod response;
 pub mod utf8;
