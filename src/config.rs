@@ -256,6 +256,11 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Without progress while bytes wait to be sent. Default 60 s.
     pub send_timeout: Option<Duration>,
+    /// Payload bytes per second that leg 0 of a connection, whoever connects, is heard at. `None` is
+    /// as fast as they go. Default off.
+    pub rate_in: Option<u64>,
+    /// The same for what the target says.
+    pub rate_out: Option<u64>,
     /// Bytes of the shared read buffer: the most one read takes and one direction keeps. Default 256 KiB.
     pub buffer_size: usize,
     /// Bytes that all connections together may keep. Default 64 MiB.
@@ -286,6 +291,8 @@ impl Default for Limits {
             close_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             send_timeout: Some(Duration::from_secs(60)),
+            rate_in: None,
+            rate_out: None,
             buffer_size: 256 << 10,
             max_memory: 64 << 20,
             backlog: 1024,

@@ -89,7 +89,7 @@ fn a_wrong_command_line_exits_2_and_names_the_argument() {
         ("-r a:1 --log-level loud", "--log-level loud"),
         ("-r a:1 --check=yes", "--check=yes"),
         ("-r a:1 --origin example.com", "--origin"),
-        ("-r a:1 --rate-in 1000", "--rate-in"),
+        ("-r a:1 --rate-up 1000", "--rate-up"),
         ("-r a:1 -x", "-x"),
         ("--help nothing", "--help nothing"),
     ] {

@@ -11,6 +11,7 @@ use crate::buf::pool::Pool;
 use crate::config::{Config, CredentialFile, Local, Messages, Remote, Route, Subprotocols};
 use crate::proto::connect::Form;
 use crate::proto::encoding::Encoding;
+use crate::session::rates::Rates;
 
 /// The routes, and the most memory that buffers and tables can take.
 ///
@@ -30,6 +31,7 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
     let buffer = limits.buffer_size as u64;
     let kept = Pool::worst_case(limits.max_memory, limits.max_connections) as u64;
     let connections = limits.max_connections as u64;
+    let per_connection = per_connection.saturating_add(Rates::bytes(limits));
     let table = connections.saturating_mul(per_connection as u64);
     // Of a request that waits, what has come of it and what came behind it: one head together.
     let heads = connections.saturating_mul(limits.max_head as u64);

@@ -218,6 +218,8 @@ Limits, each for the whole process
       --buffer-size SIZE    the shared read buffer: the most one read takes,
                             and one direction keeps while the other side is
                             slow [256KiB] 4KiB to 16MiB
+      --rate-in SIZE        payload that is read from one client in a second [0]
+      --rate-out SIZE       and from its target [0]; 0 is no limit
       --max-memory SIZE     kept for slow sides by all connections together;
                             at least --buffer-size [64MiB]
 

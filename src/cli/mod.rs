@@ -341,6 +341,8 @@ mod tests {
         for (option, values) in [
             ("--max-connections", &["0", "1000001", "-1", "1K", "", "1.5"][..]),
             ("--max-message", &["18446744073709551616", "17179869184GiB", "-1", "1MB"]),
+            ("--rate-in", &["-1", "1Mbit", "2048GiB"]),
+            ("--rate-out", &["off", "10/s"]),
             ("--max-head", &["255", "1048577", "2M"]),
             ("--max-headers", &["0", "1025"]),
             ("--buffer-size", &["0", "4095", "16777217"]),
@@ -383,7 +385,7 @@ mod tests {
             ("--connections", "did you mean --max-connections?"),
             ("--origin", "ws-tcp-proxy --help lists the options"),
             ("--framing", "ws-tcp-proxy --help lists the options"),
-            ("--rate-in", "ws-tcp-proxy --help lists the options"),
+            ("--rate", "did you mean --rate-in or --rate-out?"),
             ("--allow-encodings", "did you mean --allow-encoding?"),
             ("--proxy", "did you mean --proxy-basic-file?"),
             ("-x", "ws-tcp-proxy --help lists the options"),

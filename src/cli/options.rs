@@ -5,7 +5,7 @@
 
 use log::LevelFilter;
 
-use super::units::{count, keepalive, size, switch as on_or_off, timer, timer_or_off};
+use super::units::{count, keepalive, rate, size, switch as on_or_off, timer, timer_or_off};
 use super::{Argument, CommandLine, Flaw};
 use crate::config::Limits;
 
@@ -70,6 +70,8 @@ const OPTIONS: &[Opt] = &[
     limit("max-headers", "64", |l, v| count(v, 1..=1024).map(|n| l.max_headers = n)),
     limit("buffer-size", "256KiB", |l, v| size(v, 4 << 10..=16 << 20).map(|n| l.buffer_size = n)),
     limit("max-memory", "64MiB", |l, v| size(v, 4 << 10..=MAX_MEMORY).map(|n| l.max_memory = n)),
+    limit("rate-in", "0", |l, v| rate(v).map(|n| l.rate_in = n)),
+    limit("rate-out", "0", |l, v| rate(v).map(|n| l.rate_out = n)),
     limit("handshake-timeout", "10s", |l, v| timer(v).map(|t| l.handshake_timeout = t)),
     limit("timeout", "10s", |l, v| timer(v).map(|t| l.handshake_timeout = t)),
     limit("connect-timeout", "10s", |l, v| timer(v).map(|t| l.connect_timeout = t)),
@@ -208,7 +210,7 @@ mod tests {
         let line = "-r a:1 --max-connections 1 --max-message 2 --max-head 256 --max-headers 4 \
                     --handshake-timeout 5 --connect-timeout 6 --ping-interval 7 --pong-timeout 8 \
                     --idle-timeout 9 --max-lifetime 10 --close-timeout 11 --drain-timeout 12 \
-                    --send-timeout 13 --buffer-size 5K --max-memory 6K --backlog 14 --nodelay off \
+                    --send-timeout 13 --rate-in 16 --rate-out 17K --buffer-size 5K --max-memory 6K --backlog 14 --nodelay off \
                     --keepalive 15 --reuse-port";
         let secs = std::time::Duration::from_secs;
         let limits = Limits {
@@ -225,6 +227,8 @@ mod tests {
             close_timeout: secs(11),
             drain_timeout: secs(12),
             send_timeout: Some(secs(13)),
+            rate_in: Some(16),
+            rate_out: Some(17 << 10),
             buffer_size: 5 << 10,
             max_memory: 6 << 10,
             backlog: 14,
@@ -244,12 +248,12 @@ mod tests {
     fn zero_turns_off_what_may_be_off() {
         let limits = config(
             "-r a:1 --ping-interval 0 --idle-timeout 0 --max-lifetime 0s --send-timeout 0ms \
-             --keepalive 0 --max-message 0",
+             --keepalive 0 --max-message 0 --rate-in 0 --rate-out 0KiB",
         )
         .limits;
         let Limits { ping_interval, idle_timeout, max_lifetime, send_timeout, keepalive, .. } =
             limits;
         assert_eq!([ping_interval, idle_timeout, max_lifetime, send_timeout, keepalive], [None; 5]);
-        assert_eq!(limits.max_message, 0);
+        assert_eq!((limits.max_message, limits.rate_in, limits.rate_out), (0, None, None));
     }
 }

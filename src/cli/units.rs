@@ -73,6 +73,11 @@ pub(super) fn size<N: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> R
     within(bytes, range, size_text)
 }
 
+/// Bytes in a second, or `None` for 0 in any unit. What no network reaches is a slip.
+pub(super) fn rate(text: &str) -> Result<Option<u64>, Flaw> {
+    size(text, 0..=1 << 40).map(|rate| Some(rate).filter(|rate| *rate > 0))
+}
+
 /// A number without a unit within `range`.
 pub(super) fn count<N: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<N, Flaw> {
     match split(text)? {

@@ -222,6 +222,12 @@ impl Proxy {
         if wake < connection.scheduled {
             connection.scheduled = wake;
             self.timers.push(wake, key);
+            if self.timers.are_stale(self.table.len()) {
+                let table = &mut self.table;
+                self.timers.sweep(|due, key| {
+                    table.get_key(key).is_some_and(|connection| connection.scheduled == due)
+                });
+            }
         }
     }
 

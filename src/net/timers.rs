@@ -1,6 +1,7 @@
 //! When to look at which connection next: one heap for the loop.
 //!
 //! A deadline that moves later leaves its entry alone; the entry fires early and is pushed back.
+//! One that is set in front of another leaves that other one's entry behind.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,6 +17,17 @@ impl Timers {
     /// Looks at `key` at `due`.
     pub fn push(&mut self, due: Time, key: Key) {
         self.0.push(Reverse((due, key)));
+    }
+
+    /// Whether most entries must have been left behind, of `live` that are looked at: a connection
+    /// with a rate sets a deadline in front of its others many times a second.
+    pub fn are_stale(&self, live: usize) -> bool {
+        self.0.len() > 2 * live + 64
+    }
+
+    /// Keeps only what `is_live` says is still looked at.
+    pub fn sweep(&mut self, mut is_live: impl FnMut(Time, Key) -> bool) {
+        self.0.retain(|Reverse((due, key))| is_live(*due, *key));
     }
 
     /// When the first one is due.
@@ -53,6 +65,22 @@ mod tests {
         assert_eq!(timers.pop(Time(20)), Some((Time(20), key(2))));
         assert_eq!(timers.pop(Time(20)), None);
         assert_eq!(timers.pop(Time(30)), Some((Time(30), key(3))));
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn sweeps_what_was_left_behind() {
+        let mut timers = Timers::default();
+        let key = Key { slot: 1, generation: 0 };
+        for due in 1..=66 {
+            assert!(!timers.are_stale(1));
+            timers.push(Time(due), key);
+        }
+        timers.push(Time(67), key);
+        assert!(timers.are_stale(1));
+        timers.sweep(|due, _| due == Time(50));
+        assert!(!timers.are_stale(0));
+        assert_eq!(timers.pop(Time(67)), Some((Time(50), key)));
         assert_eq!(timers.next(), None);
     }
 }

@@ -5,8 +5,8 @@
 pub mod admit;
 pub mod cidr;
 pub mod credentials;
-pub mod gate;
 pub mod forwarded;
+pub mod gate;
 pub mod origin;
 pub mod rule;
 pub mod rules;

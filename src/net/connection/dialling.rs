@@ -175,7 +175,7 @@ impl Connection {
         let input = shared.hot.input().to_vec();
         for (side, bytes) in opened.first {
             let (hot, ctx) = shared.split();
-            let limit = self.link.read_limit(1 - side, hot.size(), &ctx);
+            let limit = self.link.relay_limit(1 - side, hot.size(), &ctx);
             for part in bytes.chunks(limit) {
                 let (hot, mut ctx) = shared.split();
                 self.link.say(side, part, hot, &mut ctx);
@@ -191,7 +191,7 @@ impl Connection {
     pub(super) fn relay_unread(&mut self, route: &Route, shared: &mut Shared) {
         let Some(dial) = self.dial.take() else { return };
         let (hot, ctx) = shared.split();
-        let limit = self.link.read_limit(0, hot.size(), &ctx);
+        let limit = self.link.relay_limit(0, hot.size(), &ctx);
         for part in dial.unread().chunks(limit) {
             shared.hot.fill(part.len()).copy_from_slice(part);
             shared.hot.commit(part.len());

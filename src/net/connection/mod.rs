@@ -462,10 +462,11 @@ mod tests {
     /// Thousands may be idle at once on a small box. Whoever must raise this says why.
     #[test]
     fn an_idle_connection_costs_its_table_entry() {
+        // The last 8 bytes are where a link's rates hang, which nothing else could tell.
         // mio remembers each socket's poll in debug builds, to catch mistakes.
         let debug = if cfg!(debug_assertions) { 2 * 2 * size_of::<usize>() } else { 0 };
         let connection = size_of::<Option<Connection>>() - debug;
-        assert!(connection <= 248, "{connection}");
+        assert!(connection <= 256, "{connection}");
         assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
     }
 }

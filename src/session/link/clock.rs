@@ -12,7 +12,8 @@ impl Link {
     /// When [`Link::on_deadline`] wants to be called, at the latest.
     #[inline]
     pub fn wake_at(&self) -> Time {
-        self.deadlines.earliest()
+        let rates = self.rates.as_ref().map_or(Time::NEVER, |rates| rates.wake_at());
+        self.deadlines.earliest().min(rates)
     }
 
     /// How long the current attempt to connect may take.
@@ -23,6 +24,10 @@ impl Link {
     /// Time has passed. To be called until it returns `None`; the output is for leg 0.
     pub fn on_deadline(&mut self, hot: &mut Hot, ctx: &mut Context) -> Option<Due> {
         hot.fill(0);
+        if let Some(side) = self.rates.as_mut().and_then(|rates| rates.resume(ctx.now)) {
+            self.await_pong(side, ctx);
+            return Some(Due::Nothing);
+        }
         match self.deadlines.take_due(ctx.now)? {
             Deadline::Handshake if matches!(self.stage, Stage::Ask(_)) => {
                 return Some(Due::NoAnswer)
@@ -45,6 +50,10 @@ impl Link {
             Deadline::Lifetime if self.deadlines.is_set(Deadline::Close) => self.give_up(ctx),
             Deadline::Lifetime => {
                 self.close(By::Proxy, Why::MaxLifetime, CloseCode::GOING_AWAY, hot, ctx);
+            }
+            // It would be us who make no progress.
+            Deadline::Close if (0..2).any(|side| self.is_paused(side)) => {
+                self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
             }
             Deadline::Close => self.on_impatience(ctx),
             Deadline::Send(side) => self.on_stuck(side, ctx),
@@ -89,6 +98,13 @@ impl Link {
                 session.ping();
             }
             self.legs[side].awaits_pong = true;
+            self.deadlines.set(Deadline::Pong(side), ctx.now + ctx.limits.pong_timeout);
+        }
+    }
+
+    /// Leg `side` is read again: its Pong may have waited behind the reads that we paused.
+    pub(super) fn await_pong(&mut self, side: usize, ctx: &Context) {
+        if self.legs[side].awaits_pong && !self.deadlines.is_set(Deadline::Close) {
             self.deadlines.set(Deadline::Pong(side), ctx.now + ctx.limits.pong_timeout);
         }
     }

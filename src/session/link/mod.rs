@@ -23,6 +23,8 @@ mod ending;
 #[cfg(test)]
 mod half_close_tests;
 #[cfg(test)]
+mod rate_tests;
+#[cfg(test)]
 mod script;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ pub use super::naming::Connect;
 use super::naming::{Naming, Tunnel};
 use super::opening::Asking;
 use super::pipe::{Flow, Pipe};
+use super::rates::Rates;
 use super::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
@@ -174,6 +177,8 @@ pub struct Link {
     /// By sink.
     pipes: [Pipe; 2],
     deadlines: Deadlines,
+    /// How fast the legs are heard, where that is limited.
+    rates: Option<Box<Rates>>,
     stage: Stage,
     /// Boxed, since it is set when the rest is about to go.
     ended: Option<Box<Ended>>,
@@ -220,6 +225,7 @@ impl Link {
             legs: [Leg::new(codec), Leg::absent()],
             pipes: [Pipe::new(), Pipe::new()],
             deadlines,
+            rates: Rates::new(ctx.limits),
             stage,
             ended: None,
             echo: false,
@@ -240,7 +246,9 @@ impl Link {
                 Stage::Name(_) => side == 0 && self.pipes[0].is_clear(),
                 Stage::Dial(_) => false,
                 Stage::Ask(_) => side == 1,
-                Stage::Relay(_) => self.pipes[self.sink_of(side)].is_clear(),
+                Stage::Relay(_) => {
+                    self.pipes[self.sink_of(side)].is_clear() && !self.is_paused(side)
+                }
             },
             Reading::Discarding => true,
             Reading::Ended => false,
@@ -260,6 +268,14 @@ impl Link {
         if let Stage::Name(naming) = &self.stage {
             return naming.read_limit(ctx.limits).min(size);
         }
+        let limit = self.relay_limit(side, size, ctx);
+        // Payload is never longer than the wire bytes it comes in.
+        let rated = self.rates.as_ref().map(|rates| rates.may_take(side, ctx.now));
+        rated.map_or(limit, |rated| limit.min(rated.max(1)))
+    }
+
+    /// How much of what leg `side` says to relay at once, at most, however fast it may speak.
+    pub fn relay_limit(&self, side: usize, size: usize, ctx: &Context) -> usize {
         let sink = self.sink_of(side);
         let (fits, growth) = match &self.legs[sink].codec {
             Codec::WebSocket(session) => (session.read_limit(size), session.growth()),
@@ -422,7 +438,7 @@ impl Link {
         admission.response
     }
 
-    /// Puts stream bytes for leg `side`, at most [`Link::read_limit`] of the other one, into the
+    /// Puts stream bytes for leg `side`, at most [`Link::relay_limit`] of the other one, into the
     /// output as it is sent them.
     pub fn say(&mut self, side: usize, bytes: &[u8], hot: &mut Hot, ctx: &mut Context) {
         hot.fill(bytes.len()).copy_from_slice(bytes);
@@ -461,11 +477,7 @@ impl Link {
     pub fn on_delivered(&mut self, side: usize, n: usize, ctx: &mut Context) {
         if self.pipes[side].delivered(n, ctx.pool) {
             self.deadlines.clear(Deadline::Send(side));
-            let source = self.sink_of(side);
-            if self.legs[source].awaits_pong {
-                // Its Pong may have waited behind the reads that we paused.
-                self.deadlines.set(Deadline::Pong(source), ctx.now + ctx.limits.pong_timeout);
-            }
+            self.await_pong(self.sink_of(side), ctx);
         } else if let Some(timeout) = ctx.limits.send_timeout {
             self.deadlines.set(Deadline::Send(side), ctx.now + timeout);
         }
@@ -521,7 +533,7 @@ impl Link {
                 if let Some(session) = self.legs[0].session() {
                     session.begin_stream();
                 }
-                self.pipes[1].bytes += tunnel.rest.len() as u64;
+                self.count(0, tunnel.rest.len(), ctx);
                 self.owed_answer = tunnel.is_answered_by_remote();
                 if self.owed_answer {
                     // The far end may take its own time to dial.
@@ -620,7 +632,7 @@ impl Link {
             hot.drop_output();
         }
         if !hot.output().is_empty() {
-            self.pipes[sink].bytes += hot.output().len() as u64;
+            self.count(side, hot.output().len(), ctx);
             self.on_payload(ctx);
         }
         let encoded = match &mut self.legs[sink].codec {
@@ -636,6 +648,22 @@ impl Link {
             self.on_unsayable(sink, error, hot, ctx);
         }
         Step::Deliver(sink)
+    }
+
+    /// Leg `side` has said `n` bytes of payload.
+    #[inline]
+    fn count(&mut self, side: usize, n: usize, ctx: &Context) {
+        self.pipes[self.sink_of(side)].bytes += n as u64;
+        if let Some(rates) = &mut self.rates {
+            rates.take(side, n, ctx.now);
+        }
+    }
+
+    /// Whether leg `side` has said more than its rate allows, and has more to say.
+    #[inline]
+    fn is_paused(&self, side: usize) -> bool {
+        self.legs[side].reading == Reading::Relaying
+            && self.rates.as_ref().is_some_and(|rates| rates.is_paused(side))
     }
 
     /// Whether leg `side` takes no more payload: it is gone, or has been told the end.
