@@ -3,8 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod cidr;
 pub mod credentials;
+pub mod forwarded;
 pub mod gate;
+pub mod origin;
 pub mod rule;
 pub mod rules;
 pub mod special;

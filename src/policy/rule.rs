@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::special::{Class, Network, Special};
+use super::cidr::{self, is_number, CidrError, Network};
+use super::special::{Class, Special};
 use crate::proto::authority::{Host, HostPort};
 
 /// RFC 1035 §2.3.4, without the root's dot.
@@ -88,7 +89,7 @@ enum Pattern {
 }
 
 /// Whether labels stand in front of `domain`. Byte by byte, since what a peer names may be anything.
-fn is_under(domain: &str, name: &str) -> bool {
+pub(super) fn is_under(domain: &str, name: &str) -> bool {
     let (domain, name) = (domain.as_bytes(), name.as_bytes());
     match name.len().checked_sub(domain.len() + 1) {
         Some(dot @ 1..) => name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(domain),
@@ -160,6 +161,12 @@ impl fmt::Display for RuleError {
 }
 
 impl std::error::Error for RuleError {}
+
+impl From<CidrError> for RuleError {
+    fn from(CidrError { problem, example }: CidrError) -> Self {
+        Self { problem, example }
+    }
+}
 
 impl FromStr for Rule {
     type Err = RuleError;
@@ -237,7 +244,7 @@ fn unbracketed(text: &str) -> Result<(), RuleError> {
 
 fn host(text: &str) -> Result<Pattern, RuleError> {
     if let Some(inner) = text.strip_prefix('[') {
-        return bracketed(inner).map(Pattern::Net);
+        return Ok(Pattern::Net(cidr::bracketed(inner)?));
     }
     if text.is_empty() {
         return Err(RuleError::new("has no host in front of the colon").like("any"));
@@ -250,49 +257,13 @@ fn host(text: &str) -> Result<Pattern, RuleError> {
         None => (text, None),
     };
     match address.parse() {
-        Ok(ip) => network(ip, prefix).map(Pattern::Net),
+        Ok(ip) => Ok(Pattern::Net(cidr::network(ip, prefix)?)),
         Err(_) if is_ipv4_like(rootless(address)) => Err(not_dotted(address)),
         Err(_) if prefix.is_some() => {
             Err(RuleError::new("has a path, which targets do not have").like(address))
         }
         Err(_) => name(text),
     }
-}
-
-/// `IPV6]`, `IPV6/PREFIX]` or `IPV6]/PREFIX`.
-fn bracketed(text: &str) -> Result<Network, RuleError> {
-    let (inner, rest) = text.split_once(']').unwrap_or((text, ""));
-    let (address, prefix) = match (inner.split_once('/'), rest.strip_prefix('/')) {
-        (Some((address, prefix)), None) if rest.is_empty() => (address, Some(prefix)),
-        (None, Some(prefix)) => (inner, Some(prefix)),
-        (None, None) if rest.is_empty() => (inner, None),
-        _ => {
-            let error = RuleError::new(format!("{rest:?} cannot stand behind the ]"));
-            return Err(error.like(format!("[{inner}]")));
-        }
-    };
-    match address.parse::<Ipv6Addr>() {
-        Ok(ip) => network(ip.into(), prefix),
-        Err(_) => {
-            Err(RuleError::new(format!("{address:?} is not an IPv6 address")).like("[fd00::/8]"))
-        }
-    }
-}
-
-fn network(ip: IpAddr, prefix: Option<&str>) -> Result<Network, RuleError> {
-    let Some(digits) = prefix else { return Ok(Network::host(ip)) };
-    if !is_number(digits) {
-        return Err(RuleError::new(format!("{digits:?} is not the length of a prefix")));
-    }
-    let Some(net) = digits.parse().ok().and_then(|prefix| Network::around(ip, prefix)) else {
-        let most = Network::host(ip).prefix();
-        return Err(RuleError::new(format!("prefix /{digits} is longer than /{most}")));
-    };
-    if net.base() != ip {
-        let problem = format!("{ip} has bits behind the prefix /{digits}; its network is {net}");
-        return Err(RuleError::new(problem).like(net.to_string()));
-    }
-    Ok(net)
 }
 
 /// A name (RFC 1123 §2.1, and the underscore that is found in the wild), or `*.` and a name.
@@ -369,10 +340,6 @@ fn port(text: &str) -> Result<u16, RuleError> {
         Ok(port) => Ok(port),
         Err(_) => Err(RuleError::new(format!("port {text} is over 65535"))),
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]

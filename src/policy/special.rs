@@ -1,85 +1,12 @@
-//! Networks, and which of them lead elsewhere than to a host out there.
+//! Networks that lead elsewhere than to a host out there.
 //!
-//! Owns CIDR arithmetic ([`Network`]), the table of special ranges and the IPv4 addresses that hide
-//! in IPv6 ones. Never decides: [`crate::policy::rules`] says who may go where.
+//! Owns the table of special ranges and the IPv4 addresses that hide in IPv6 ones. Never decides:
+//! [`crate::policy::rules`] says who may go where.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-/// All addresses that begin with the same bits (RFC 4632 §3.1, RFC 4291 §2.3).
-///
-/// Invariant: `prefix <= 32` or `128` by family, and the bits of `base` behind it are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    base: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// The network of that many bits which `ip` lies in; `None` if its family has fewer bits.
-    pub fn around(ip: IpAddr, prefix: u8) -> Option<Self> {
-        let bits = bits(ip) & !behind(prefix);
-        let base = match ip {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from((bits >> 96) as u32)),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(bits)),
-        };
-        (prefix <= width(ip)).then_some(Self { base, prefix })
-    }
-
-    /// The network of that address alone.
-    pub fn host(ip: IpAddr) -> Self {
-        Self { base: ip, prefix: width(ip) }
-    }
-
-    /// Its lowest address.
-    pub fn base(&self) -> IpAddr {
-        self.base
-    }
-
-    /// Bits that its addresses have in common.
-    pub fn prefix(&self) -> u8 {
-        self.prefix
-    }
-
-    /// Never across families, whatever an address embeds.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        self.base.is_ipv4() == ip.is_ipv4()
-            && (bits(self.base) ^ bits(ip)) & !behind(self.prefix) == 0
-    }
-}
-
-/// As a rule writes it: IPv6 in brackets, a single address without its length.
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let single = self.prefix == width(self.base);
-        match (self.base, self.prefix) {
-            (IpAddr::V4(ip), _) if single => write!(f, "{ip}"),
-            (IpAddr::V4(ip), prefix) => write!(f, "{ip}/{prefix}"),
-            (IpAddr::V6(ip), _) if single => write!(f, "[{ip}]"),
-            (IpAddr::V6(ip), prefix) => write!(f, "[{ip}/{prefix}]"),
-        }
-    }
-}
-
-/// Flush left, so that a prefix means the same in both families.
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => u128::from(u32::from(ip)) << 96,
-        IpAddr::V6(ip) => u128::from(ip),
-    }
-}
-
-fn width(ip: IpAddr) -> u8 {
-    match ip {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-/// The bits that a prefix leaves open.
-fn behind(prefix: u8) -> u128 {
-    u128::MAX.checked_shr(prefix.into()).unwrap_or(0)
-}
+use super::cidr::{bits, v4, v6, Network};
 
 /// What a special address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,14 +101,6 @@ static SPECIAL: [(Network, Class); 28] = [
     (v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128), Class::Metadata),
 ];
 
-const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Network {
-    Network { base: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix }
-}
-
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> Network {
-    Network { base: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), prefix }
-}
-
 /// What is special about an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Special {
@@ -199,11 +118,11 @@ impl Special {
     /// whoever opened `::ffff:0:0/96` thought of the world and not of this machine.
     pub fn of(ip: IpAddr) -> Option<Self> {
         let (own, class) = most_specific(ip)?;
-        let inner = embedded(ip).filter(|(_, at)| *at == own.prefix).and_then(|(inner, at)| {
+        let inner = embedded(ip).filter(|(_, at)| *at == own.prefix()).and_then(|(inner, at)| {
             let (range, _) = most_specific(inner)?;
-            Some(at + range.prefix)
+            Some(at + range.prefix())
         });
-        Some(Self { class: *class, prefix: inner.unwrap_or(own.prefix) })
+        Some(Self { class: *class, prefix: inner.unwrap_or(own.prefix()) })
     }
 }
 
@@ -223,12 +142,13 @@ pub fn embedded(ip: IpAddr) -> Option<(IpAddr, u8)> {
 }
 
 fn most_specific(ip: IpAddr) -> Option<&'static (Network, Class)> {
-    SPECIAL.iter().filter(|(range, _)| range.contains(ip)).max_by_key(|(range, _)| range.prefix)
+    SPECIAL.iter().filter(|(range, _)| range.contains(ip)).max_by_key(|(range, _)| range.prefix())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)
@@ -344,29 +264,5 @@ mod tests {
             let inner = inner.map(|(text, at)| (ip(text), at));
             assert_eq!(embedded(ip(text)), inner, "{text}");
         }
-    }
-
-    #[test]
-    fn a_network_is_what_shares_its_prefix() {
-        for (base, prefix, inside, outside) in [
-            ("10.0.0.0", 8, "10.255.255.255", "11.0.0.0"),
-            ("192.168.4.0", 22, "192.168.7.255", "192.168.8.0"),
-            ("10.0.0.1", 32, "10.0.0.1", "10.0.0.0"),
-            ("0.0.0.0", 0, "255.255.255.255", "::"),
-            ("0.0.0.0", 1, "127.255.255.255", "128.0.0.0"),
-            ("::", 0, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0.0.0.0"),
-            ("fd00::", 8, "fdff:ffff::", "fe00::"),
-            ("2001:db8::", 33, "2001:db8:7fff::", "2001:db8:8000::"),
-            ("::1", 128, "::1", "::2"),
-        ] {
-            let net = Network::around(ip(base), prefix).unwrap();
-            assert_eq!(net.base(), ip(base));
-            assert!(net.contains(ip(base)) && net.contains(ip(inside)), "{inside} in {net}");
-            assert!(!net.contains(ip(outside)), "{outside} not in {net}");
-            assert_eq!(Network::around(ip(inside), prefix), Some(net));
-        }
-        assert_eq!(Network::around(ip("10.0.0.1"), 33), None);
-        assert_eq!(Network::around(ip("::1"), 129), None);
-        assert_eq!(Network::around(ip("::1"), 255), None);
     }
 }

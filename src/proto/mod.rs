@@ -11,5 +11,6 @@ pub mod handshake;
 pub mod json;
 pub mod mask;
 pub mod message;
+pub mod percent;
 pub mod response;
 pub mod utf8;

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bucket;
 pub mod deadlines;
 pub mod ended;
 mod leg;
