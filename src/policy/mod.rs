@@ -12,3 +12,4 @@ pub mod rule;
 pub mod rules;
 pub mod special;
 pub mod target;
+pub mod tokens;
