@@ -13,3 +13,4 @@ pub mod rules;
 pub mod special;
 pub mod target;
 pub mod tokens;
+pub mod unix;
