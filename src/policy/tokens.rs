@@ -18,7 +18,7 @@
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
 
-use crate::config::UnixName;
+use crate::config::{Destination, UnixName};
 use crate::proto::authority::{AuthorityError, HostPort};
 
 /// Bytes in a line.
@@ -31,15 +31,6 @@ pub const MAX_TOKENS: usize = 100_000;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// `sun_path` holds 108 bytes, of which one ends a path or begins an abstract name (unix(7)).
 const MAX_UNIX_NAME: usize = 107;
-
-/// Where a token leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// Over TCP.
-    Tcp(HostPort),
-    /// A unix stream socket.
-    Unix(UnixName),
-}
 
 impl Destination {
     /// Reads `host:port`, `unix:/path` or `unix:@name`.
