@@ -78,16 +78,26 @@ impl Rules {
         }
     }
 
+    /// The part of [`Rules::check`] that is about `--deny`, for a target that needs no rule that
+    /// allows it.
+    ///
+    /// # Errors
+    /// A rule denies it.
+    pub fn check_denied(&self, target: &HostPort, ip: IpAddr) -> Result<(), Denied> {
+        let inner = embedded(ip).map(|(inner, _)| inner);
+        match self.deny.iter().any(|rule| rule.has_port(target) && rule.shuts(target, ip, inner)) {
+            true => Err(Denied::ByRule),
+            false => Ok(()),
+        }
+    }
+
     /// Decides on one resolved address of `target`: the very address that will be dialled. For a
     /// literal host that is the literal.
     ///
     /// # Errors
     /// It must not be dialled.
     pub fn check(&self, target: &HostPort, ip: IpAddr) -> Result<(), Denied> {
-        let inner = embedded(ip).map(|(inner, _)| inner);
-        if self.deny.iter().any(|rule| rule.has_port(target) && rule.shuts(target, ip, inner)) {
-            return Err(Denied::ByRule);
-        }
+        self.check_denied(target, ip)?;
         let special = Special::of(ip);
         let opening = || self.allow.iter().filter(|rule| rule.opens(target, ip, special));
         if opening().any(|rule| rule.has_port(target)) {
@@ -102,15 +112,24 @@ impl Rules {
         }
     }
 
+    /// The part of [`Rules::check_unix`] that is about `--deny`.
+    ///
+    /// # Errors
+    /// A rule denies it.
+    pub fn check_unix_denied(&self, name: &UnixName) -> Result<(), Denied> {
+        match self.deny.iter().any(|rule| rule.is_everything() || rule.has_unix(name)) {
+            true => Err(Denied::ByRule),
+            false => Ok(()),
+        }
+    }
+
     /// Decides on a unix socket, whose path is compared as it is written. One in another spelling
     /// than [`super::unix::unix_name`] takes is never allowed.
     ///
     /// # Errors
     /// It must not be dialled.
     pub fn check_unix(&self, name: &UnixName) -> Result<(), Denied> {
-        if self.deny.iter().any(|rule| rule.is_everything() || rule.has_unix(name)) {
-            return Err(Denied::ByRule);
-        }
+        self.check_unix_denied(name)?;
         match is_plain(name) && self.allow.iter().any(|rule| rule.has_unix(name)) {
             true => Ok(()),
             false => Err(Denied::NoRule),
