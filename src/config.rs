@@ -31,7 +31,8 @@ pub struct Route {
     pub remote: Remote,
     /// What a WebSocket payload looks like on this route.
     pub messages: Messages,
-    /// The targets that whoever connects may name, where `remote` leaves it to them.
+    /// The targets that whoever connects may name, where `remote` leaves it to them. Where it is a
+    /// token's file that names them, nothing allowed means whatever is listed there.
     pub rules: Rules,
     /// How a `connect://` listener passes on which target was named.
     pub form: Form,
@@ -110,17 +111,26 @@ pub enum Remote {
     WebSocket(WebSocketUrl),
     /// Where whoever connects says, by an HTTP `CONNECT` head at the start of the stream.
     Connect,
+    /// Where a file, or the files of a directory, say that the token of the request leads.
+    Token(PathBuf),
+    /// Where the query of the request says.
+    Query,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
 }
 
 impl Remote {
+    /// Whether what is dialled is up to whoever connects, within the rules.
+    pub fn is_named(&self) -> bool {
+        matches!(self, Self::Connect | Self::Token(_) | Self::Query)
+    }
+
     /// The address that is dialled, if it is one of TCP.
     pub fn address(&self) -> Option<&HostPort> {
         match self {
             Self::Tcp(target) | Self::WebSocket(WebSocketUrl { target, .. }) => Some(target),
-            Self::Unix(_) | Self::Connect | Self::Echo => None,
+            Self::Unix(_) | Self::Connect | Self::Token(_) | Self::Query | Self::Echo => None,
         }
     }
 }
@@ -341,6 +351,8 @@ impl fmt::Display for Remote {
                 write!(f, "ws://{}{}", url.host, url.path.split('?').next().unwrap_or("/"))
             }
             Self::Connect => f.write_str("connect:"),
+            Self::Token(path) => write!(f, "token:{}", path.display()),
+            Self::Query => f.write_str("query:"),
             Self::Echo => f.write_str("echo"),
         }
     }

@@ -80,7 +80,11 @@ fn access(route: &Route) -> Vec<String> {
         parts.push(format!("users from {}", file(users)));
     }
     match &route.remote {
-        Remote::Connect => parts.push(route.rules.to_string()),
+        Remote::Token(_) if route.rules.is_empty() => {
+            let rules = route.rules.to_string();
+            parts.push(rules.replacen("allow nothing", "allow what is listed", 1));
+        }
+        remote if remote.is_named() => parts.push(route.rules.to_string()),
         _ if matches!(route.local, Local::Connect(_)) => parts.push(match route.form {
             Form::Full => "connect full".into(),
             Form::Bare => "connect eager".into(),
@@ -138,6 +142,18 @@ mod tests {
                 "connect full",
             ]
         );
+    }
+
+    #[test]
+    fn describes_what_a_request_may_name() {
+        let access = |line: &str| {
+            let text = describe(&config_of(line), 512);
+            text.lines().nth(3).map(|line| line.trim_start().to_owned()).unwrap()
+        };
+        assert_eq!(access("-r query: --allow any:5432"), "allow any:5432");
+        assert_eq!(access("-r token:/x"), "allow what is listed");
+        assert_eq!(access("-r token:/x --deny any:22"), "allow what is listed; deny any:22");
+        assert_eq!(access("-r token:/x --allow a"), "allow a");
     }
 
     #[test]

@@ -78,7 +78,7 @@ Defaults are in [brackets].
   -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
   -r, --remote ENDPOINT     where their bytes go
       --encoding NAME       payloads as binary, text, base64 or chunk [binary]
-      --allow RULE          what --remote connect: may be asked for
+      --allow RULE          what --remote connect: and query: may dial
       --max-connections N   more are answered 503 [1000]
       --max-message SIZE    longest message from a client [16MiB]
       --idle-timeout TIME   end a connection without traffic; 0 is off [0]
@@ -122,6 +122,9 @@ Endpoints and routes
       unix:@name            the same in the abstract namespace
       ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
       connect:              where the client says, by a CONNECT of its own
+      token:FILE_OR_DIR     where the line NAME: HOST:PORT says, for a URL with
+                            ?token=NAME, or NAME as its last part
+      query:                where ?target=HOST:PORT or ?address= in the URL says
 
 An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
 kernel chooses, and a line on stdout tells the port.
@@ -201,7 +204,9 @@ does not cover them. Only localhost is a name for loopback.
                             it at once
                             [5s with CONNECT at either end, else off]
 
-A connect:// listener with --remote connect: dials by itself, under rules.
+A connect:// listener with --remote connect: dials by itself, under rules. So
+does --remote query:. What a token: file lists is allowed, unless rules are
+given. Changed, it is read again at the next use, or at once at SIGHUP.
 Of several routes each may be told its own, as with --help messages.
 ";
 

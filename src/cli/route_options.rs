@@ -122,7 +122,7 @@ impl RouteOptions {
         let has = |need: Need| need.met(&route.local, &route.remote);
         let (dials, relays, listens) = (has(Need::Targets), has(Need::Relay), has(Need::Listener));
         if dials {
-            route.rules = self.rules(shared, named)?;
+            route.rules = self.rules(shared, &route.remote, named)?;
         }
         if relays {
             route.form = self.form.or(shared.form).unwrap_or_default();
@@ -160,9 +160,10 @@ impl RouteOptions {
         }
     }
 
-    fn rules(&self, shared: &Self, remote: &Argument) -> Result<Rules, UsageError> {
+    fn rules(&self, shared: &Self, to: &Remote, remote: &Argument) -> Result<Rules, UsageError> {
         let allowed = first_filled(&self.allowed, &shared.allowed);
-        if allowed.is_empty() {
+        // What stands in a file of the operator's is allowed by that.
+        if allowed.is_empty() && !matches!(to, Remote::Token(_)) {
             return Err(UsageError::new(
                 remote,
                 "lets whoever connects name the target, and no --allow says which",
@@ -263,6 +264,9 @@ mod tests {
                     -l a:3 -r connect: --deny d -l a:4 -r x:1";
         let each = ["allow any; deny b", "allow c:3; deny b", "allow any; deny d", "allow nothing"];
         assert_eq!(rules(many), each);
+        assert_eq!(rules("-r query: --allow a"), ["allow a"]);
+        assert_eq!(rules("-r token:x"), ["allow nothing"]);
+        assert_eq!(rules("-r token:x --deny a"), ["allow nothing; deny a"]);
     }
 
     #[test]
@@ -379,6 +383,11 @@ mod tests {
                 "-l a:1 -r connect: --allow any -l a:2 --remote=CONNECT:",
                 "--remote CONNECT:: lets whoever connects name the target, and no --allow says \
                  which; write it like --remote CONNECT: --allow '*.example.com:443'",
+            ),
+            (
+                "-r query:",
+                "-r query:: lets whoever connects name the target, and no --allow says which; \
+                 write it like -r query: --allow '*.example.com:443'",
             ),
             (
                 "-r ws://a --basic-file x --bearer-file y",

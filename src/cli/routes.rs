@@ -200,6 +200,15 @@ impl Draft {
         let Some(remote) = first else { return Err(no_remote(self.local)) };
         let Named { endpoint, argument } = remote;
         let local = self.local.map_or_else(default_local, |local| local.endpoint);
+        if matches!(endpoint, Remote::Token(_) | Remote::Query)
+            && !matches!(local, Local::WebSocket(_))
+        {
+            return Err(UsageError::new(
+                &argument,
+                format!("goes by the URL of a WebSocket request, and none comes to {local}"),
+                format!("write it like --local ws://127.0.0.1:8080 {argument}"),
+            ));
+        }
         if bites_its_tail(&local, &endpoint) {
             return Err(UsageError::new(
                 &argument,
@@ -308,6 +317,12 @@ mod tests {
             ("-l a:1 -r a:1", "-r a:1: is where the route itself listens"),
             ("-r 127.0.0.1:8080", "-r 127.0.0.1:8080: is where the route itself listens"),
             ("-l ws+unix:/a -r unix:/a", "-r unix:/a: is where the route itself listens"),
+            (
+                "-l tcp://a:1 -r query: --allow any",
+                "-r query:: goes by the URL of a WebSocket request, and none comes to tcp://a:1; \
+                 write it like --local ws://127.0.0.1:8080 -r query:",
+            ),
+            ("-l connect://a:1 -r token:/x", "-r token:/x: goes by the URL of a WebSocket"),
             ("-l a:1 -p 80 -r b:1", "-p 80: -l a:1 already says where to listen"),
             ("-l a:1 --ip ::1 -r b:1", "--ip ::1: -l a:1 already says where to listen"),
             ("--port 1 -r b:1 -l a:1", "--port 1: -l a:1 already says where to listen"),

@@ -23,6 +23,7 @@ use super::secrets;
 use super::sys::{self, Signal, Signals};
 use super::table::{Key, Table};
 use super::timers::Timers;
+use super::tokens::TokenFiles;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Config, Host, HostPort, Route};
@@ -91,6 +92,10 @@ impl Proxy {
             listener.register(poll.registry(), Token(LISTENERS + index))?;
             listeners.push(listener);
         }
+        let mut token_files: Vec<_> = routes.iter().map(TokenFiles::of).collect();
+        let files = routes.iter().zip(&mut token_files);
+        let secrets = files.map(|(route, tokens)| secrets::read(route, tokens.as_mut()));
+        let secrets = secrets.collect::<io::Result<_>>()?;
         let shared = Shared {
             hot: Hot::new(limits.buffer_size),
             pool: Pool::new(limits.max_memory, limits.max_connections),
@@ -98,7 +103,8 @@ impl Proxy {
             registry: poll.registry().try_clone()?,
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
-            secrets: routes.iter().map(secrets::read).collect::<io::Result<_>>()?,
+            secrets,
+            token_files,
             dial_failures: Vec::new(),
             limits,
         };
@@ -335,15 +341,16 @@ impl Proxy {
 
     /// Reads the routes' files again; what cannot be read stays as it was.
     fn reload(&mut self) {
-        for (route, held) in self.routes.iter().zip(&mut self.shared.secrets) {
-            match secrets::read(route) {
+        let Shared { secrets, token_files, .. } = &mut self.shared;
+        for ((route, held), tokens) in self.routes.iter().zip(secrets).zip(token_files) {
+            match secrets::read(route, tokens.as_mut()) {
                 Ok(read) => *held = read,
                 Err(error) => warn!("SIGHUP: {error}; the old ones stay"),
             }
         }
         match self.shared.secrets.iter().filter(|secrets| secrets.are_there()).count() {
             0 => info!("SIGHUP: no files are configured that could be re-read"),
-            n => info!("SIGHUP: credential files of {n} routes re-read"),
+            n => info!("SIGHUP: files of {n} routes re-read"),
         }
     }
 

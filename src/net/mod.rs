@@ -10,6 +10,7 @@ mod secrets;
 pub mod sys;
 mod table;
 mod timers;
+mod tokens;
 mod transport;
 
 pub use event_loop::Proxy;

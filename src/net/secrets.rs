@@ -1,4 +1,4 @@
-//! Credential files: read at the start, and again at SIGHUP.
+//! The files of a route: read at the start, and again at SIGHUP.
 //!
 //! Never shows what was in them.
 
@@ -6,15 +6,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::tokens::TokenFiles;
 use crate::config::{CredentialFile, Remote, Route};
 use crate::policy::credentials::{Credentials, Kind, MAX_FILE};
 use crate::policy::gate::Secrets;
 
-/// Reads the files of `route`.
+/// Reads the files of `route`, `tokens` among them.
 ///
 /// # Errors
 /// The file, what is wrong with it and in which line; never what stands there.
-pub fn read(route: &Route) -> io::Result<Secrets> {
+pub fn read(route: &Route, tokens: Option<&mut TokenFiles>) -> io::Result<Secrets> {
     let ours = match &route.remote {
         Remote::WebSocket(url) => match &url.credential {
             Some(CredentialFile::Basic(path)) => Some(credentials(path, Kind::Basic)?),
@@ -27,7 +28,8 @@ pub fn read(route: &Route) -> io::Result<Secrets> {
         Some(path) => Some(credentials(path, Kind::Basic)?),
         None => None,
     };
-    Ok(Secrets { ours, users })
+    let tokens = tokens.map(TokenFiles::read).transpose()?;
+    Ok(Secrets { ours, users, tokens })
 }
 
 fn credentials(path: &Path, kind: Kind) -> io::Result<Credentials> {

@@ -1,9 +1,11 @@
 //! A request head to an admission, or to an HTTP status.
 //!
-//! Owns the status table and the choice of encoding and subprotocol. Never dials.
+//! Owns the status table and the choice of encoding and subprotocol. Never dials, and leaves it to
+//! [`super::target`] whether a target may be.
 
 use super::gate::Gate;
-use crate::config::{Messages, Subprotocols};
+use super::named::named;
+use crate::config::{Destination, Messages, Subprotocols};
 use crate::proto::close::CloseCode;
 use crate::proto::connect::ConnectError;
 use crate::proto::encoding::Encoding;
@@ -20,6 +22,8 @@ pub struct Admission {
     pub encoding: Encoding,
     /// The response that opens it.
     pub response: Vec<u8>,
+    /// The target, where the request names it.
+    pub named: Option<Destination>,
 }
 
 /// A refusal over HTTP (RFC 9110 §15).
@@ -29,6 +33,8 @@ pub enum Status {
     BadRequest,
     /// 403
     Forbidden,
+    /// 404
+    NotFound,
     /// 405, for what is not `CONNECT` where nothing else is spoken.
     MethodNotAllowed,
     /// 407, for a `CONNECT` without credentials, or with wrong ones (RFC 7617 §2).
@@ -66,6 +72,7 @@ impl Status {
         match self {
             Self::BadRequest
             | Self::Forbidden
+            | Self::NotFound
             | Self::MethodNotAllowed
             | Self::ProxyAuthRequired
             | Self::RequestTimeout
@@ -81,6 +88,7 @@ impl Status {
         match self {
             Self::BadRequest => (400, "Bad Request", ""),
             Self::Forbidden => (403, "Forbidden", ""),
+            Self::NotFound => (404, "Not Found", ""),
             // What is allowed must be named (RFC 9110 §15.5.6), and how to authenticate (§11.7.1).
             Self::MethodNotAllowed => (405, "Method Not Allowed", "Allow: CONNECT\r\n"),
             Self::ProxyAuthRequired => (
@@ -172,7 +180,7 @@ impl From<ConnectError> for Refusal {
 /// Chooses what a good request is answered with.
 ///
 /// # Errors
-/// 400 for an `?encoding=` that is unknown or not allowed here.
+/// 400 for an `?encoding=` that is unknown or not allowed here; what [`named`] says.
 pub fn admit(request: &Request, gate: Gate) -> Result<Admission, Refusal> {
     let messages = &gate.route.messages;
     let asked = match request.query_value("encoding") {
@@ -183,7 +191,9 @@ pub fn admit(request: &Request, gate: Gate) -> Result<Admission, Refusal> {
         request.subprotocols.iter().copied().find(|name| speaks(name, asked, messages));
     // `binary` and `base64` are the subprotocols of websockify and name an encoding.
     let encoding = asked.or_else(|| subprotocol.and_then(negotiated)).unwrap_or(messages.encoding);
-    Ok(Admission { encoding, response: switching_protocols(&request.accept, subprotocol) })
+    let named = named(request, gate)?;
+    let response = switching_protocols(&request.accept, subprotocol);
+    Ok(Admission { encoding, response, named })
 }
 
 fn asked_encoding(name: &str, messages: &Messages) -> Result<Encoding, Refusal> {
@@ -353,6 +363,7 @@ mod tests {
         for (status, code) in [
             (BadRequest, 1008),
             (Forbidden, 1008),
+            (NotFound, 1008),
             (MethodNotAllowed, 1008),
             (ProxyAuthRequired, 1008),
             (RequestTimeout, 1008),

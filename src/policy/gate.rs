@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::credentials::Credentials;
+use super::tokens::Tokens;
 use crate::config::Route;
 
 /// What the files of a route say.
@@ -12,12 +13,14 @@ pub struct Secrets {
     pub ours: Option<Credentials>,
     /// Who may use a `connect://` listener.
     pub users: Option<Credentials>,
+    /// Where tokens lead.
+    pub tokens: Option<Tokens>,
 }
 
 impl Secrets {
     /// Whether there are any.
     pub fn are_there(&self) -> bool {
-        self.ours.is_some() || self.users.is_some()
+        self.ours.is_some() || self.users.is_some() || self.tokens.is_some()
     }
 }
 

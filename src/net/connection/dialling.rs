@@ -12,7 +12,7 @@ use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
-use crate::policy::target::{check, target};
+use crate::policy::target::{check, checked, target};
 use crate::session::link::{Far, Opened, Reached};
 
 impl Connection {
@@ -29,10 +29,9 @@ impl Connection {
                 dial.failed(DialError::UnknownName("no address".into()));
             }
             Ok(addresses) => {
-                for address in addresses {
-                    // The very address that is dialled, since a second lookup may say another.
-                    match check(route, self.link.named(), address.ip()) {
-                        Ok(()) => dial.add(Address::Tcp(*address)),
+                for checked in checked(route, self.link.named(), addresses) {
+                    match checked {
+                        Ok(address) => dial.add(Address::Tcp(address)),
                         Err(denied) => dial.failed(DialError::Denied(denied.into())),
                     }
                 }
@@ -145,7 +144,11 @@ impl Connection {
         }
         let far = match &route.remote {
             Remote::Echo => Far::Echo,
-            Remote::Tcp(_) | Remote::Unix(_) | Remote::Connect => Far::Raw,
+            Remote::Tcp(_)
+            | Remote::Unix(_)
+            | Remote::Connect
+            | Remote::Token(_)
+            | Remote::Query => Far::Raw,
             Remote::WebSocket(url) => {
                 let ours = shared.secrets[self.route()].ours.as_ref();
                 let authorization = ours.map(Credentials::authorization);

@@ -9,7 +9,7 @@ use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Registry, Token};
 
@@ -17,6 +17,7 @@ use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
 use super::table::Key;
+use super::tokens::TokenFiles;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub now: Time,
     /// By route.
     pub secrets: Vec<Secrets>,
+    /// Likewise.
+    pub token_files: Vec<Option<TokenFiles>>,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
 }
@@ -65,6 +68,16 @@ impl Shared {
             answers: ANSWERS_PER_READ,
         };
         (&mut self.hot, &self.secrets, context)
+    }
+
+    /// Somebody is judged by what the files of a route say: those that change are looked at.
+    fn look_at_files(&mut self, route: usize) {
+        let Some(files) = &mut self.token_files[route] else { return };
+        match files.look(self.now) {
+            Ok(None) => {}
+            Ok(tokens) => self.secrets[route].tokens = tokens,
+            Err(error) => warn!("{error}; the old ones stay"),
+        }
     }
 }
 
@@ -333,6 +346,9 @@ impl Connection {
         let mut answers = ANSWERS_PER_READ;
         loop {
             let client = self.client();
+            if self.link.is_judging() {
+                shared.look_at_files(self.route());
+            }
             let (hot, secrets, mut ctx) = shared.split_all();
             ctx.answers = answers;
             let gate = Gate { route, secrets: &secrets[self.route()], client };
@@ -444,7 +460,7 @@ struct Goal<'a>(&'a Route, Option<&'a Destination>);
 impl std::fmt::Display for Goal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.0.remote, self.1) {
-            (Remote::Connect, Some(named)) => named.fmt(f),
+            (remote, Some(named)) if remote.is_named() => named.fmt(f),
             (remote, Some(named)) => write!(f, "{remote} for={named}"),
             (remote, None) => remote.fmt(f),
         }

@@ -378,9 +378,10 @@ impl Link {
         match &mut self.legs[side].codec {
             Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
-                Some(Ok(admission)) => {
+                Some(Ok(mut admission)) => {
                     let names = matches!(self.stage, Stage::Head { names: true });
-                    self.start_dial(None, Welcome::Handshake(admission), ctx);
+                    let named = admission.named.take();
+                    self.start_dial(named, Welcome::Handshake(admission), ctx);
                     match names {
                         true => Step::Admit,
                         false => Step::Dial,
