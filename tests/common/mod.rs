@@ -20,7 +20,7 @@ pub mod sys;
 pub mod target;
 pub mod ws;
 
-pub use file::TempFile;
+pub use file::{TempDir, TempFile};
 pub use frame::{frame, BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
 pub use http::Response;
 pub use proxy::Proxy;
