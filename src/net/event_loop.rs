@@ -341,15 +341,23 @@ impl Proxy {
 
     /// Reads the routes' files again; what cannot be read stays as it was.
     fn reload(&mut self) {
+        let (mut read, mut bad) = (0, 0);
         let Shared { secrets, token_files, .. } = &mut self.shared;
         for ((route, held), tokens) in self.routes.iter().zip(secrets).zip(token_files) {
             match secrets::read(route, tokens.as_mut()) {
-                Ok(read) => *held = read,
-                Err(error) => warn!("SIGHUP: {error}; the old ones stay"),
+                Ok(secrets) => {
+                    read += usize::from(secrets.are_there());
+                    *held = secrets;
+                }
+                Err(error) => {
+                    bad += 1;
+                    warn!("SIGHUP: {error}; the old ones stay");
+                }
             }
         }
-        match self.shared.secrets.iter().filter(|secrets| secrets.are_there()).count() {
-            0 => info!("SIGHUP: no files are configured that could be re-read"),
+        match read {
+            0 if bad == 0 => info!("SIGHUP: no files are configured that could be re-read"),
+            0 => {}
             n => info!("SIGHUP: files of {n} routes re-read"),
         }
     }
