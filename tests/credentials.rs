@@ -306,7 +306,7 @@ impl Gate {
 fn re_read(proxy: &Proxy) {
     let from = proxy.stderr.count();
     proxy.signal(libc::SIGHUP);
-    proxy.wait_for_log(from, "the re-reading", |l| l.contains("SIGHUP: credential files of"));
+    proxy.wait_for_log(from, "the re-reading", |l| l.contains("SIGHUP: files of"));
 }
 
 /// The same for a file that cannot be used; the warning.

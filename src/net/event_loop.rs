@@ -19,11 +19,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::connection::{Connection, Name, Next, Shared};
 use super::listener::Listener;
 use super::resolve::Resolver;
-use super::secrets;
+use super::secrets::Files;
 use super::sys::{self, Signal, Signals};
 use super::table::{Key, Table};
 use super::timers::Timers;
-use super::tokens::TokenFiles;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Config, Host, HostPort, Route};
@@ -92,10 +91,6 @@ impl Proxy {
             listener.register(poll.registry(), Token(LISTENERS + index))?;
             listeners.push(listener);
         }
-        let mut token_files: Vec<_> = routes.iter().map(TokenFiles::of).collect();
-        let files = routes.iter().zip(&mut token_files);
-        let secrets = files.map(|(route, tokens)| secrets::read(route, tokens.as_mut()));
-        let secrets = secrets.collect::<io::Result<_>>()?;
         let shared = Shared {
             hot: Hot::new(limits.buffer_size),
             pool: Pool::new(limits.max_memory, limits.max_connections),
@@ -103,8 +98,7 @@ impl Proxy {
             registry: poll.registry().try_clone()?,
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
-            secrets,
-            token_files,
+            secrets: Files::read(&routes)?,
             dial_failures: Vec::new(),
             limits,
         };
@@ -320,7 +314,7 @@ impl Proxy {
                     sys::exit_now(1);
                 }
                 Signal::Stop => self.stop(),
-                Signal::Reload => self.reload(),
+                Signal::Reload => self.shared.secrets.read_again(&self.routes),
                 Signal::Report => self.report(),
             }
         }
@@ -336,29 +330,6 @@ impl Proxy {
                 connection.close(Why::Shutdown, CloseCode::GOING_AWAY, shared);
                 connection.serve(route, shared)
             });
-        }
-    }
-
-    /// Reads the routes' files again; what cannot be read stays as it was.
-    fn reload(&mut self) {
-        let (mut read, mut bad) = (0, 0);
-        let Shared { secrets, token_files, .. } = &mut self.shared;
-        for ((route, held), tokens) in self.routes.iter().zip(secrets).zip(token_files) {
-            match secrets::read(route, tokens.as_mut()) {
-                Ok(secrets) => {
-                    read += usize::from(secrets.are_there());
-                    *held = secrets;
-                }
-                Err(error) => {
-                    bad += 1;
-                    warn!("SIGHUP: {error}; the old ones stay");
-                }
-            }
-        }
-        match read {
-            0 if bad == 0 => info!("SIGHUP: no files are configured that could be re-read"),
-            0 => {}
-            n => info!("SIGHUP: files of {n} routes re-read"),
         }
     }
 

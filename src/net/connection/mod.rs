@@ -9,20 +9,20 @@ use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 
-use log::{debug, info, warn};
+use log::{debug, info};
 use mio::event::Event;
 use mio::{Registry, Token};
 
 use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
+use super::secrets::Files;
 use super::table::Key;
-use super::tokens::TokenFiles;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Destination, Limits, Local, Remote, Route};
-use crate::policy::gate::{Gate, Secrets};
+use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
@@ -44,9 +44,7 @@ pub struct Shared {
     /// This turn's time.
     pub now: Time,
     /// By route.
-    pub secrets: Vec<Secrets>,
-    /// Likewise.
-    pub token_files: Vec<Option<TokenFiles>>,
+    pub secrets: Files,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
 }
@@ -59,7 +57,7 @@ impl Shared {
     }
 
     /// The same, with the secrets by route.
-    fn split_all(&mut self) -> (&mut Hot, &[Secrets], Context<'_>) {
+    fn split_all(&mut self) -> (&mut Hot, &Files, Context<'_>) {
         let context = Context {
             now: self.now,
             limits: &self.limits,
@@ -68,16 +66,6 @@ impl Shared {
             answers: ANSWERS_PER_READ,
         };
         (&mut self.hot, &self.secrets, context)
-    }
-
-    /// Somebody is judged by what the files of a route say: those that change are looked at.
-    fn look_at_files(&mut self, route: usize) {
-        let Some(files) = &mut self.token_files[route] else { return };
-        match files.look(self.now) {
-            Ok(None) => {}
-            Ok(tokens) => self.secrets[route].tokens = tokens,
-            Err(error) => warn!("{error}; the old ones stay"),
-        }
     }
 }
 
@@ -347,7 +335,7 @@ impl Connection {
         loop {
             let client = self.client();
             if self.link.is_judging() {
-                shared.look_at_files(self.route());
+                shared.secrets.look(self.route(), shared.now);
             }
             let (hot, secrets, mut ctx) = shared.split_all();
             ctx.answers = answers;
