@@ -39,10 +39,11 @@
 //!
 //! # Who names the target
 //!
-//! The route, or whoever connects: by a `CONNECT` head at the start of the stream, over a WebSocket
-//! or a plain one. Then the connection opens first and dials after, so a refusal is answered in the
-//! stream, with a response head and a Close. What is dialled is an address that [`policy::rules`]
-//! has seen. A near end ([`config::Local::Connect`]) reads the same head from a tool and passes it
+//! The route, or whoever connects. The request for a WebSocket may name it by its URL
+//! ([`policy::named`]): that is dialled before the WebSocket opens, like the route's own. Or a
+//! `CONNECT` head at the start of the stream does, over a WebSocket or a plain one: then the
+//! connection opens first and dials after, so a refusal is answered in the stream, with a response
+//! head and a Close. What is dialled is an address that [`policy::rules`] has seen. A near end ([`config::Local::Connect`]) reads the same head from a tool and passes it
 //! on; the far end's answer is the tool's answer, unless that end goes without one.
 //!
 //! # How connections end

@@ -42,7 +42,7 @@ fn by_token(request: &Request, gate: Gate) -> Result<Destination, Refusal> {
     target.cloned().ok_or_else(|| {
         let reason = match token.is_empty() {
             true => "no token in the URL; write it like ws://HOST/?token=NAME",
-            false => "the token in the URL is unknown; is it spelled right?",
+            false => "unknown token; it stands in ?token=NAME, or is the last part of the path",
         };
         Refusal::new(Status::NotFound, reason)
     })
