@@ -122,8 +122,8 @@ Endpoints and routes
       unix:@name            the same in the abstract namespace
       ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
       connect:              where the client says, by a CONNECT of its own
-      token:FILE_OR_DIR     where the line NAME: HOST:PORT says, for a URL with
-                            ?token=NAME, or NAME as its last part
+      token:FILE_OR_DIR     where a line NAME: HOST:PORT in it says, for URLs
+                            with ?token=NAME, or with NAME as the last part
       query:                where ?target=HOST:PORT or ?address= in the URL says
 
 An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the

@@ -146,7 +146,7 @@ fn stamps(root: &Path) -> Result<Vec<Stamp>, String> {
             stamps.push(Stamp::new(path, &met));
         }
         if stamps.len() > MAX_FILES {
-            let problem = format!("it has more than {MAX_FILES} files; is it the right directory?");
+            let problem = format!("it has more than {MAX_FILES} files");
             return Err(wrong(root, &problem).to_string());
         }
     }
@@ -169,7 +169,10 @@ fn text(path: &Path, left: &mut u64) -> io::Result<Vec<u8>> {
 }
 
 fn wrong(path: &Path, what: &dyn std::fmt::Display) -> io::Error {
-    io::Error::other(format!("cannot use the tokens: {}: {what}", path.display()))
+    io::Error::other(format!(
+        "cannot use the tokens: {}: {what}; check --remote token:",
+        path.display()
+    ))
 }
 
 #[cfg(test)]
