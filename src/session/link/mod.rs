@@ -641,7 +641,8 @@ impl Link {
 
     /// Whether leg `side` takes no more payload: it is gone, or has been told the end.
     fn is_deaf(&self, side: usize) -> bool {
-        self.pipes[side].flow == Flow::Broken
+        self.legs[side].writing != Writing::Open
+            || self.pipes[side].flow == Flow::Broken
             || matches!(&self.legs[side].codec, Codec::WebSocket(s) if s.is_closing())
     }
 }
