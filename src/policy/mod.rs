@@ -9,3 +9,4 @@ pub mod rule;
 pub mod rules;
 pub mod special;
 pub mod target;
+pub mod unix;
