@@ -110,6 +110,8 @@ pub enum Remote {
     WebSocket(WebSocketUrl),
     /// Where whoever connects says, by an HTTP `CONNECT` head at the start of the stream.
     Connect,
+    /// Where a WebSocket client says, in a first message of JSON.
+    Json,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
@@ -120,8 +122,13 @@ impl Remote {
     pub fn address(&self) -> Option<&HostPort> {
         match self {
             Self::Tcp(target) | Self::WebSocket(WebSocketUrl { target, .. }) => Some(target),
-            Self::Unix(_) | Self::Connect | Self::Echo => None,
+            Self::Unix(_) | Self::Connect | Self::Json | Self::Echo => None,
         }
+    }
+
+    /// Whether whoever connects names the target, under the rules of the route.
+    pub fn is_named_by_peer(&self) -> bool {
+        matches!(self, Self::Connect | Self::Json)
     }
 }
 
@@ -341,6 +348,7 @@ impl fmt::Display for Remote {
                 write!(f, "ws://{}{}", url.host, url.path.split('?').next().unwrap_or("/"))
             }
             Self::Connect => f.write_str("connect:"),
+            Self::Json => f.write_str("json:"),
             Self::Echo => f.write_str("echo"),
         }
     }

@@ -26,11 +26,12 @@ const LOCAL: [Scheme<Local>; 8] = [
     ("connect+unix:", |rest| Ok(Local::Connect(Bind::Unix(unix_name(rest)?)))),
 ];
 
-const REMOTE: [Scheme<Remote>; 4] = [
+const REMOTE: [Scheme<Remote>; 5] = [
     ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
     ("unix:", |rest| Ok(Remote::Unix(unix_name(rest)?))),
     ("ws://", |rest| Ok(Remote::WebSocket(websocket_url(rest)?))),
-    ("connect:", |rest| nothing_behind(rest).map(|()| Remote::Connect)),
+    ("connect:", |rest| nothing_behind("connect:", rest).map(|()| Remote::Connect)),
+    ("json:", |rest| nothing_behind("json:", rest).map(|()| Remote::Json)),
 ];
 
 /// The value of `--local`.
@@ -140,21 +141,19 @@ pub(super) fn schemes() -> impl Iterator<Item = &'static str> {
     LOCAL.iter().map(|(scheme, _)| *scheme).chain(REMOTE.iter().map(|(scheme, _)| *scheme))
 }
 
-/// What is behind `connect:`. `connect://` is how a listener is spelled.
-fn nothing_behind(text: &str) -> Result<(), Flaw> {
+/// What is behind a scheme that is whole by itself. `connect://` is how a listener is spelled.
+fn nothing_behind(scheme: &str, text: &str) -> Result<(), Flaw> {
     if text.is_empty() {
         return Ok(());
     }
-    let problem = match text.strip_prefix("//") {
-        Some(_) => {
-            "connect:// is for --local; as a remote, connect: leaves the target to \
-                    whoever connects, and nothing follows it"
-        }
-        None => "nothing follows connect:, for whoever connects names the target",
-    };
-    let flaw = Flaw::new(problem);
+    let flaw = Flaw::new(match (scheme, text.strip_prefix("//")) {
+        ("connect:", Some(_)) => "connect:// is for --local; as a remote, connect: leaves the \
+                                  target to whoever connects, and nothing follows it"
+            .into(),
+        _ => format!("nothing follows {scheme}, for whoever connects names the target"),
+    });
     // A host may be called like the scheme.
-    Err(flaw.like(if is_number(text) { format!("tcp://connect:{text}") } else { String::new() }))
+    Err(flaw.like(if is_number(text) { format!("tcp://{scheme}{text}") } else { String::new() }))
 }
 
 /// `HOST[:PORT][/path][?query]` (RFC 6455 §3); the port is 80 if there is none.
@@ -284,6 +283,8 @@ mod tests {
             ("unix:@name", "unix:@name"),
             ("connect:", "connect:"),
             ("Connect:", "connect:"),
+            ("json:", "json:"),
+            ("JSON:", "json:"),
         ] {
             assert_eq!(remote_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -425,10 +426,14 @@ mod tests {
             ("wss://host/", "\"wss\" is not one of the schemes tcp://, unix:, ws://", ""),
             ("tls://host:443", "\"tls\" is not one of the schemes", ""),
             (
-                "json:",
-                "\"json\" is neither one of the schemes tcp://, unix:, ws://, connect: nor a host",
+                "jsonp:",
+                "\"jsonp\" is neither one of the schemes tcp://, unix:, ws://, connect:, json: nor \
+                 a host",
                 "",
             ),
+            ("json://a:80", "nothing follows json:", "json:"),
+            ("json:a:80", "nothing follows json:", "json:"),
+            ("json:80", "nothing follows json:", "tcp://json:80"),
             ("connect://a:80", "connect:// is for --local", "connect:"),
             ("connect:a:80", "nothing follows connect:", "connect:"),
             ("connect:/", "nothing follows connect:", "connect:"),

@@ -78,7 +78,7 @@ Defaults are in [brackets].
   -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
   -r, --remote ENDPOINT     where their bytes go
       --encoding NAME       payloads as binary, text, base64 or chunk [binary]
-      --allow RULE          what --remote connect: may be asked for
+      --allow RULE          what --remote connect: or json: may be asked for
       --max-connections N   more are answered 503 [1000]
       --max-message SIZE    longest message from a client [16MiB]
       --idle-timeout TIME   end a connection without traffic; 0 is off [0]
@@ -90,7 +90,7 @@ Defaults are in [brackets].
 topics:
   endpoints   what ENDPOINT can be, several routes, names of older options
   messages    encodings and subprotocols
-  relay       CONNECT tunnels, rules about targets, credentials
+  relay       CONNECT and JSON, rules about targets, credentials
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -122,6 +122,7 @@ Endpoints and routes
       unix:@name            the same in the abstract namespace
       ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
       connect:              where the client says, by a CONNECT of its own
+      json:                 where a WebSocket client says, in a JSON message
 
 An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
 kernel chooses, and a line on stdout tells the port.
@@ -171,7 +172,7 @@ and behind a --local for that route, in place of what holds for all.
 ";
 
 const RELAY: &str = "\
-Relay: HTTP CONNECT tunnels through WebSockets, and who may go where
+Relay: targets named by CONNECT or JSON, and who may go where
 
 Near end: the tools of this host use it as their proxy.
   ws-tcp-proxy --local connect://127.0.0.1:3128 --remote ws://far.example/ \\
@@ -187,12 +188,16 @@ Far end: dials what a tunnel asks for, if a rule allows it.
       --allow RULE          repeat it for several; one at least is required
       --deny RULE           not these, whatever is allowed
 
+JSON: the same for WebSocket clients, who name a target in their first message.
+  ws-tcp-proxy --remote json: --allow 10.0.0.0/8 --allow unix:/run/app/
+
 RULE is HOST[:PORTS]. HOST is a name, *.NAME, an address, a network such as
 10.0.0.0/8 or [fd00::/8], or any. PORTS is like 443 or 22,8000-8010. Rules see
 the address that a name leads to, and that very address is dialled. Loopback,
 link-local, multicast, unspecified, IPv4-mapped and cloud metadata addresses
 need a rule for their own network: any, 0.0.0.0/0 or a name that leads there
-does not cover them. Only localhost is a name for loopback.
+does not cover them. Only localhost is a name for loopback. Or RULE is
+unix:/path, unix:/directory/ or unix:@name, which any does not cover either.
 
       --basic-file FILE     authorize the request to a ws:// remote by the
       --bearer-file FILE    first line of FILE: a user:password, or a token

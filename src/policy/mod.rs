@@ -5,6 +5,7 @@
 pub mod admit;
 pub mod credentials;
 pub mod gate;
+pub mod json_target;
 pub mod rule;
 pub mod rules;
 pub mod special;

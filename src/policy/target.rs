@@ -33,10 +33,11 @@ pub fn target(
         Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => {
             Destination::Tcp(target.clone())
         }
-        Remote::Connect => {
+        Remote::Connect | Remote::Json => {
             let named = named.ok_or(TargetError::Unnamed)?;
-            if let Destination::Tcp(named) = named {
-                route.rules.may_allow(named)?;
+            match named {
+                Destination::Tcp(named) => route.rules.may_allow(named)?,
+                Destination::Unix(named) => route.rules.check_unix(named)?,
             }
             named.clone()
         }
@@ -48,8 +49,10 @@ pub fn target(
 /// # Errors
 /// No rule of the route allows it.
 pub fn check(route: &Route, named: Option<&Destination>, ip: IpAddr) -> Result<(), Denied> {
-    match (&route.remote, named) {
-        (Remote::Connect, Some(Destination::Tcp(named))) => route.rules.check(named, ip),
+    match named {
+        Some(Destination::Tcp(named)) if route.remote.is_named_by_peer() => {
+            route.rules.check(named, ip)
+        }
         _ => Ok(()),
     }
 }

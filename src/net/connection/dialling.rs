@@ -13,7 +13,7 @@ use crate::net::end::End;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
 use crate::policy::target::{check, target};
-use crate::session::link::{Far, Opened, Reached};
+use crate::session::link::{Far, Names, Opened, Reached};
 
 impl Connection {
     /// The name that was asked for has an answer.
@@ -42,13 +42,13 @@ impl Connection {
         self.dial_next(route, shared);
     }
 
-    /// The request is good, and the target will be named in the stream.
-    pub(super) fn admit(&mut self, route: &Route, shared: &mut Shared) {
+    /// The request is good, and the target will be named in what follows.
+    pub(super) fn admit(&mut self, names: Names, route: &Route, shared: &mut Shared) {
         if !self.admitted {
             return self.refuse(&busy(), shared);
         }
         let (_, mut ctx) = shared.split();
-        let response = self.link.admit(&route.messages, &ctx);
+        let response = self.link.admit(names, &route.messages, &mut ctx);
         send(&mut self.link, &mut self.ends[0], 0, &response, &mut ctx);
     }
 
@@ -145,7 +145,7 @@ impl Connection {
         }
         let far = match &route.remote {
             Remote::Echo => Far::Echo,
-            Remote::Tcp(_) | Remote::Unix(_) | Remote::Connect => Far::Raw,
+            Remote::Tcp(_) | Remote::Unix(_) | Remote::Connect | Remote::Json => Far::Raw,
             Remote::WebSocket(url) => {
                 let ours = shared.secrets[self.route()].ours.as_ref();
                 let authorization = ours.map(Credentials::authorization);
@@ -154,7 +154,7 @@ impl Connection {
             }
         };
         let (_, mut ctx) = shared.split();
-        match self.link.on_connected(far, &route.messages, &ctx) {
+        match self.link.on_connected(far, &route.messages, &mut ctx) {
             Reached::Open(opened) => {
                 self.on_open(opened, route, shared);
                 self.relay_unread(route, shared);
