@@ -25,7 +25,7 @@ const EAGER: [&str; 2] = ["--connect", "eager"];
 const NO_TIMER: [&str; 2] = ["--close-timeout", "100s"];
 
 /// For heads that take their time.
-const PATIENT: [&str; 2] = ["--handshake-timeout", "100s"];
+const PATIENT: [&str; 4] = ["--handshake-timeout", "100s", "--ping-interval", "0"];
 
 /// Long enough for what must not happen to happen.
 const QUIET: Duration = Duration::from_millis(300);

@@ -13,7 +13,8 @@ use common::{assert_same, pattern, Stream, Target, Ws, BINARY, CLOSE, FIN, PING,
 const LOOPBACK: [&str; 2] = ["--allow", "127.0.0.1"];
 
 /// The same where many wait with half a head until it is their turn.
-const PATIENT: [&str; 4] = ["--allow", "127.0.0.1", "--handshake-timeout", "100s"];
+const PATIENT: [&str; 6] =
+    ["--allow", "127.0.0.1", "--handshake-timeout", "100s", "--ping-interval", "0"];
 
 const CHUNK: [&str; 4] = ["--allow", "127.0.0.1", "--encoding", "chunk"];
 

@@ -335,14 +335,22 @@ impl Proxy {
 
     /// Reads the routes' files again; what cannot be read stays as it was.
     fn reload(&mut self) {
+        let (mut read, mut bad) = (0, 0);
         for (route, held) in self.routes.iter().zip(&mut self.shared.secrets) {
             match secrets::read(route) {
-                Ok(read) => *held = read,
-                Err(error) => warn!("SIGHUP: {error}; the old ones stay"),
+                Ok(secrets) => {
+                    read += usize::from(secrets.are_there());
+                    *held = secrets;
+                }
+                Err(error) => {
+                    bad += 1;
+                    warn!("SIGHUP: {error}; the old ones stay");
+                }
             }
         }
-        match self.shared.secrets.iter().filter(|secrets| secrets.are_there()).count() {
-            0 => info!("SIGHUP: no files are configured that could be re-read"),
+        match read {
+            0 if bad == 0 => info!("SIGHUP: no files are configured that could be re-read"),
+            0 => {}
             n => info!("SIGHUP: credential files of {n} routes re-read"),
         }
     }

@@ -24,6 +24,7 @@ mod tests;
 
 use std::time::Duration;
 
+use self::pipe::Flow;
 use crate::buf::hot::Hot;
 use crate::proto::close::{Close, CloseCode};
 use crate::proto::encoding::{Encoding, Pack, Unpack};
@@ -362,19 +363,21 @@ impl Session {
         matches!(self.receiving, Receiving::Closed(_)) && !self.is_closing()
     }
 
-    /// How long a closing may go without progress, if it were `usual` without half-close. Who
-    /// waits for a lingering peer waits longer than that one may linger, but not at all if nobody
-    /// takes what it says (`is_heard`): it may go on for long.
-    pub fn patience(&self, usual: Duration, is_heard: bool) -> Duration {
+    /// How long a closing may go without progress, if it were `usual` without half-close: a peer
+    /// may linger for so long, if what it is sent (`to`) has somewhere to go. Who waits for a
+    /// lingering peer waits longer, if what that says (`from`) is awaited, and not at all if nobody
+    /// could take it: it may go on for long.
+    pub fn patience(&self, usual: Duration, to: Flow, from: Flow) -> Duration {
         let half_close = Duration::from_millis(u64::from(self.half_close) * 100);
         if self.lingers() {
-            half_close
-        } else if self.half_close == 0 || !self.is_closing() || self.has_heard_all() {
-            usual
-        } else if is_heard {
-            half_close + usual
-        } else {
-            Duration::ZERO
+            return if to == Flow::Broken { Duration::ZERO } else { half_close };
+        }
+        let awaits_lingering = half_close > Duration::ZERO && self.is_closing();
+        match from {
+            _ if !awaits_lingering || self.has_heard_all() => usual,
+            Flow::Running => half_close + usual,
+            Flow::Broken => Duration::ZERO,
+            Flow::Ending(_) | Flow::Drained => usual,
         }
     }
 

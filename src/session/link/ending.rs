@@ -66,6 +66,9 @@ impl Link {
         if side == 1 {
             self.answer_for_target(Status::BadGateway, hot, ctx);
         }
+        if reset {
+            self.hurry(ctx);
+        }
         Step::Deliver(sink)
     }
 
@@ -91,8 +94,14 @@ impl Link {
         self.note_failure(side);
         self.break_leg(side, ctx);
         self.start_closing(ctx);
-        // One that has begun may have less to wait for now.
-        self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
+        self.hurry(ctx);
+    }
+
+    /// A closing that has begun may have less to wait for now.
+    fn hurry(&mut self, ctx: &Context) {
+        if self.deadlines.is_set(Deadline::Close) {
+            self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
+        }
     }
 
     /// If nothing else has ended it, the transport of leg `side` has.
@@ -168,7 +177,7 @@ impl Link {
             if let Some(session) = self.legs[side].session() {
                 session.close(code, Ended { by, why, code }.reason());
                 self.discard_source_of(side);
-            } else if all_raw {
+            } else if all_raw || why == Why::PongTimeout {
                 // Nobody there could answer a Close: both get what is in flight, and the end.
                 self.discard_source_of(side);
                 self.pipes[side].end(code);
@@ -209,7 +218,11 @@ impl Link {
     pub(super) fn on_impatience(&mut self, ctx: &mut Context) {
         let mut answered = false;
         for side in 0..2 {
-            let Some(session) = self.legs[side].session().filter(|s| s.lingers()) else { continue };
+            let is_gone = self.pipes[side].flow == Flow::Broken;
+            let Some(session) = self.legs[side].session().filter(|s| s.lingers() && !is_gone)
+            else {
+                continue;
+            };
             session.close(CloseCode::NORMAL, "");
             self.discard_source_of(side);
             answered = true;
@@ -225,8 +238,8 @@ impl Link {
         let usual = ctx.limits.close_timeout;
         let of = |side: usize| match &self.legs[side].codec {
             Codec::WebSocket(session) => {
-                let is_heard = self.pipes[self.sink_of(side)].flow != Flow::Broken;
-                Some(session.patience(usual, is_heard))
+                let [to, from] = [side, self.sink_of(side)].map(|sink| self.pipes[sink].flow);
+                Some(session.patience(usual, to, from))
             }
             _ => None,
         };

@@ -140,3 +140,25 @@ fn a_peer_that_closes_before_it_names_a_target_is_answered_at_once() {
     assert!(script.link.is_over());
     assert_eq!(script.ended(), (By::Peer, "close", 1000));
 }
+
+#[test]
+fn a_peer_that_resets_while_it_lingers_is_not_waited_for() {
+    let mut script = open();
+    script.peer_sends(&close(1000));
+    script.ends(PEER, true);
+    script.at(secs(0));
+    assert!(script.link.is_over(), "the target might talk for hours");
+}
+
+/// Without half-close's patience: from a silent end nothing can come.
+#[test]
+fn the_other_side_of_a_silent_end_is_told_at_once() {
+    let mut script = Script::begin(Entrance::Stream, Limits::default(), half_closing());
+    script.ask();
+    script.target_sends(ANSWER.as_bytes());
+    script.at(secs(30 + 20));
+    assert_eq!(script.ended(), (By::Target, "pong-timeout", 1011));
+    assert!(script.fin[PEER]);
+    script.at(secs(5));
+    assert!(script.link.is_over());
+}
