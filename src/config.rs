@@ -110,7 +110,7 @@ pub enum Remote {
     WebSocket(WebSocketUrl),
     /// Where whoever connects says, by an HTTP `CONNECT` head at the start of the stream.
     Connect,
-    /// Where a WebSocket client says, in a first message of JSON.
+    /// Where a WebSocket client says, in a first message of JSON. For [`Local::WebSocket`] alone.
     Json,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.

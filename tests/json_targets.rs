@@ -35,6 +35,7 @@ fn a_client_is_greeted_names_its_target_and_is_told_that_it_is_there() {
     assert_eq!(peer.expect_close(), 1000);
     peer.send(CLOSE, &reason(1000, b""));
     peer.expect_fin();
+    drop(peer);
     let closed = &proxy.wait_for_closed(1)[0];
     assert_eq!((closed.code, closed.inbound, closed.outbound), (1000, 5, 4), "the stream alone");
 }

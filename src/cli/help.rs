@@ -217,7 +217,8 @@ Limits, each for the whole process
                             1 to 1000000
       --max-message SIZE    one message from a client, fragments added up;
                             a longer one closes with 1009 [16MiB] 0 is no limit
-      --max-head SIZE       a request's head; a larger one is answered 431
+      --max-head SIZE       a request's head; a larger one is answered 431.
+                            A json: message too; that one is told 1009
                             [8KiB] 256B to 1MiB
       --max-headers N       fields in it, likewise [64] 1 to 1024
       --buffer-size SIZE    the shared read buffer: the most one read takes,
@@ -233,7 +234,8 @@ the same. --check prints what all this adds up to.
 const TIMERS: &str = "\
 Timers, with [default]; each for every connection
 
-      --handshake-timeout TIME  from accept to a whole request head [10s]
+      --handshake-timeout TIME  from accept to a whole request head [10s]; for
+                                what names the target behind it, anew
       --timeout TIME            the same
       --connect-timeout TIME    for the target to answer, name lookup and all
                                 its addresses included [10s]

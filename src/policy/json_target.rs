@@ -17,7 +17,7 @@ use std::fmt;
 use super::admit::{Refusal, Status};
 use super::unix::unix_name;
 use crate::config::{Destination, Host, HostPort};
-use crate::proto::json::{JsonError, Limits, Tape, Text, Value, Writer};
+use crate::proto::json::{JsonError, Limits, Reason, Tape, Text, Value, Writer};
 
 /// A protocol that a target may be reached by.
 struct Protocol {
@@ -160,7 +160,7 @@ impl From<JsonError> for JsonTargetError {
 impl fmt::Display for JsonTargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // A message has no meaning from its first byte on.
+            // Like an error of the text: it is none from its first byte on.
             Self::NotText => f.write_str("expected a text message at byte 0"),
             Self::Json(error) => error.fmt(f),
             Self::Protocol => f.write_str("Missing or invalid protocol field"),
@@ -174,7 +174,6 @@ impl std::error::Error for JsonTargetError {}
 
 impl From<JsonTargetError> for Refusal {
     fn from(error: JsonTargetError) -> Self {
-        use crate::proto::json::Reason;
         let status = match error {
             JsonTargetError::NotText => Status::UnsupportedMedia,
             JsonTargetError::Json(JsonError { reason: Reason::TooLong(_), .. }) => {
