@@ -24,8 +24,13 @@ use ws_tcp_proxy_fuzz::frames;
 use ws_tcp_proxy_fuzz::input::Input;
 use ws_tcp_proxy_fuzz::receiver::{receive, Outcome};
 
-const OPTIONS: Options =
-    Options { encoding: Encoding::Chunk, text_lossy: false, framing: Framing::Raw, max_message: 0 };
+const OPTIONS: Options = Options {
+    encoding: Encoding::Chunk,
+    text_lossy: false,
+    framing: Framing::Raw,
+    max_message: 0,
+    half_close: None,
+};
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);

@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     }
     for encoding in Encoding::ALL {
         let framing = Framing::Raw;
-        let options = Options { encoding, text_lossy: false, framing, max_message };
+        let options = Options { encoding, framing, max_message, ..Options::default() };
         let outcome = expected(role, max_message, encoding, wire);
         for cuts in cuts {
             assert_eq!(receive(role, options, wire, cuts), outcome, "{encoding} {cuts:?}");
@@ -52,7 +52,7 @@ fn listen(mut ear: Ear, wire: &[u8], cuts: Cuts) -> Vec<Said> {
 /// The peer of an echo hears its own messages, up to the first that it got wrong.
 fn echo(role: Role, max_message: u64, wire: &[u8], cuts: Cuts) {
     let (encoding, framing) = (Encoding::Text, Framing::Frames);
-    let options = Options { encoding, text_lossy: false, framing, max_message };
+    let options = Options { encoding, framing, max_message, ..Options::default() };
     let outcome = receive(role, options, wire, cuts);
     let said = listen(Ear::until_close(role, max_message), wire, Cuts::Whole);
     let heard = listen(Ear::new(role.peer(), 0), &outcome.bytes, Cuts::Whole);

@@ -10,8 +10,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use ws_tcp_proxy::buf::hot::Hot;
-use ws_tcp_proxy::config::{Limits, Messages, Subprotocols};
+use ws_tcp_proxy::config::{Bind, Limits, Local, Messages, Remote, Route, Subprotocols};
 use ws_tcp_proxy::policy::admit::{admit, Admission, Refusal};
+use ws_tcp_proxy::policy::gate::{Gate, Secrets};
 use ws_tcp_proxy::proto::encoding::{Encoding, Encodings};
 use ws_tcp_proxy::proto::handshake::{HeadLimits, Request};
 use ws_tcp_proxy::session::opening::Opening;
@@ -26,21 +27,23 @@ fuzz_target!(|data: &[u8]| {
     let options = input.byte();
     let lengths = input.bytes();
     let wire = if options & 1 == 0 { input.rest().to_vec() } else { request(input) };
-    let messages = messages(options);
+    let local = Local::Stream(Bind::Fd(3));
+    let route = Route { messages: messages(options), ..Route::new(local, Remote::Echo) };
+    let gate = Gate { route: &route, secrets: &Secrets::default(), client: None };
     let limits = Limits {
         max_head: [8192, 256][usize::from(options >> 1 & 1)],
         max_headers: [64, 8][usize::from(options >> 2 & 1)],
         ..Limits::default()
     };
-    parse(&wire, &limits, &messages);
+    parse(&wire, &limits, gate);
     // A line's end behind it all makes every answer come that the bytes can bring about.
     let wire = [&wire[..], b"\n"].concat();
-    let whole = answer(&wire, Cuts::Whole, &limits, &messages);
+    let whole = answer(&wire, Cuts::Whole, &limits, gate);
     for cuts in [Cuts::Bytes, Cuts::Lengths(lengths)] {
-        assert_eq!(answer(&wire, cuts, &limits, &messages), whole, "{cuts:?}");
+        assert_eq!(answer(&wire, cuts, &limits, gate), whole, "{cuts:?}");
     }
     match &whole {
-        Some((Ok(admission), _)) => check_admission(admission, &messages),
+        Some((Ok(admission), _)) => check_admission(admission, &route.messages),
         Some((Err(refusal), _)) => check_refusal(refusal),
         None => {}
     }
@@ -72,7 +75,7 @@ fn request(mut input: Input) -> Vec<u8> {
 }
 
 /// What is parsed at once.
-fn parse(wire: &[u8], limits: &Limits, messages: &Messages) {
+fn parse(wire: &[u8], limits: &Limits, gate: Gate) {
     let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
     let Ok(Some((request, len))) = Request::parse(wire, sizes) else { return };
     assert!(len <= wire.len() && len <= sizes.bytes);
@@ -81,7 +84,7 @@ fn parse(wire: &[u8], limits: &Limits, messages: &Messages) {
     assert!(!request.path.is_empty() && !request.path.contains('?'));
     let offered = &request.subprotocols;
     assert!(offered.iter().all(|name| !name.is_empty() && !name.contains(',')));
-    let Ok(admission) = admit(&request, messages) else { return };
+    let Ok(admission) = admit(&request, gate) else { return };
     if let Some(name) = field(&admission.response, "Sec-WebSocket-Protocol") {
         assert!(offered.contains(&&name[..]), "{name} was not offered");
     }
@@ -92,7 +95,7 @@ fn parse(wire: &[u8], limits: &Limits, messages: &Messages) {
 /// The answer to a head that comes in pieces, and what stands behind it.
 type Answer = (Result<Admission, Refusal>, Vec<u8>);
 
-fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, messages: &Messages) -> Option<Answer> {
+fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, gate: Gate) -> Option<Answer> {
     let (mut opening, mut hot) = (Opening::default(), Hot::new(1 << 14));
     let mut at = 0;
     for piece in cuts.pieces(wire, usize::MAX) {
@@ -102,7 +105,7 @@ fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, messages: &Messages) -> Opti
             hot.fill(n).copy_from_slice(&wire[at..at + n]);
             hot.commit(n);
             at += n;
-            if let Some(answer) = opening.on_bytes(&mut hot, messages, limits) {
+            if let Some(answer) = opening.on_bytes(&mut hot, gate, limits) {
                 let rest = match &answer {
                     Ok(_) => [hot.input(), &wire[at..]].concat(),
                     Err(_) => Vec::new(), // what follows a refusal is dropped

@@ -72,10 +72,13 @@ pub fn send(
     let mut taken = 0;
     if link.waiting(side).0.is_empty() {
         match end.write(socket, bytes, &[]) {
-            Ok(n) => taken = n,
+            Ok(0) => {}
+            Ok(n) => {
+                taken = n;
+                link.on_passed(side, n, ctx);
+            }
             Err(_) => link.on_write_error(side, ctx),
         }
-        link.on_passed(side, taken, ctx);
     }
     if taken < bytes.len() {
         link.keep(side, &bytes[taken..], ctx);

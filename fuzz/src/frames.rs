@@ -27,6 +27,18 @@ pub fn answer() -> Vec<u8> {
     [head, &accept[..], b"\r\n\r\n"].concat()
 }
 
+/// Heads that name a target: full ones, bare ones, and some that are none.
+pub const HEADS: [&[u8]; 8] = [
+    b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+    b"CONNECT a.example:443",
+    b"CONNECT [2001:db8::1]:8080 HTTP/1.1\r\nProxy-Authorization: Basic YTpi\r\n\r\n",
+    b"CONNECT 192.0.2.7:22\r\n",
+    b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.exam",
+    b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    b"CONNECT a.example:443 HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+    b"CONNECT a.example:44",
+];
+
 /// One frame, masked if there is a key.
 pub fn frame(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let mut head = [0; MAX_HEADER];

@@ -43,7 +43,9 @@ pub fn receive(role: Role, options: Options, wire: &[u8], cuts: Cuts) -> Outcome
             hot.drop_output();
             match stop {
                 Ok(Stop::Drained) => break,
-                Ok(Stop::Full) => assert!(moved, "it stops without having done anything"),
+                Ok(Stop::Full | Stop::Piece { .. }) => {
+                    assert!(moved, "it stops without having done anything")
+                }
                 Ok(Stop::Reply) => outcome.pings.push(pong(role, &mut session, &mut keys)),
                 Ok(Stop::Closed) => outcome.end = Some(Ok(())),
                 Err(error) => outcome.end = Some(Err(error)),

@@ -1,7 +1,14 @@
 //! A script for a connection: what both ends do, and when.
 //!
 //! ```text
-//! input = setup (5 bytes; bits 0x0c of the third say who speaks WebSocket), then operations: 1 byte each, and their arguments
+//! input = setup, then operations: 1 byte each, and their arguments
+//! setup = bits, timers, sizes, largest message, memory; and for a target that is named: a head
+//!
+//! bits    03 encoding   04 lossy   08 echo   10 says nothing yet   20 not dialled yet
+//!         40 impolite   80 takes nothing at the end
+//! timers  01 ping   02 idle   04 lifetime   08 send
+//!         10 busy   20 denied   40 unknown user   80 short heads
+//! sizes   03 buffer   0c who speaks WebSocket   30 who names the target, and how   c0 half-close
 //! ```
 //!
 //! The low bits of an operation say what happens, the high bit that the loop has not looked yet
@@ -9,21 +16,29 @@
 
 use std::time::Duration;
 
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
 use ws_tcp_proxy::buf::hot::Hot;
 use ws_tcp_proxy::buf::pool::Pool;
 use ws_tcp_proxy::buf::ring::Ring;
-use ws_tcp_proxy::config::{Limits, Messages};
+use ws_tcp_proxy::config::{Bind, Limits, Local, Messages, Remote, Route};
+use ws_tcp_proxy::policy::admit::Status;
+use ws_tcp_proxy::policy::gate::Secrets;
 use ws_tcp_proxy::proto::close::CloseCode;
+use ws_tcp_proxy::proto::connect::Form;
 use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::Opcode;
+use ws_tcp_proxy::proto::handshake::HeadLimits;
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::session::deadlines::Time;
 use ws_tcp_proxy::session::ended::Why;
+use ws_tcp_proxy::session::link::Connect;
 
-use crate::driver::{Driver, Shared, CONNECTIONS};
+use crate::chunk;
+use crate::driver::{Driver, Fate, Shared, CONNECTIONS};
 use crate::frames::{self, Pattern};
 use crate::input::Input;
-use crate::model::{Model, Setup, Shape};
+use crate::model::{Setup, Shape};
 use crate::socket::Finish;
 
 /// Operations that one script may have; more would only be slow.
@@ -45,6 +60,69 @@ pub fn play(data: &[u8]) {
     script.end();
 }
 
+/// What a dial may come to, if not to a target.
+const REFUSALS: [Status; 4] =
+    [Status::Forbidden, Status::BadGateway, Status::GatewayTimeout, Status::Unavailable];
+
+/// So many seconds, if at all.
+fn secs(on: bool, secs: u64) -> Option<Duration> {
+    on.then(|| Duration::from_secs(secs))
+}
+
+fn limits(timers: u8, sizes: u8, input: &mut Input) -> Limits {
+    Limits {
+        ping_interval: secs(timers & 1 != 0, 30),
+        idle_timeout: secs(timers & 2 != 0, 45),
+        max_lifetime: secs(timers & 4 != 0, 100),
+        send_timeout: secs(timers & 8 != 0, 60),
+        buffer_size: [4 << 10, 5000, 16 << 10, 64 << 10][usize::from(sizes & 3)],
+        max_message: input.pick(&[0, 16 << 20, 1000, 10]),
+        max_memory: input.pick(&[64 << 20, 64 << 10, 12 << 10, 4 << 10]),
+        max_head: [8 << 10, 256][usize::from(timers >> 7)],
+        ..Limits::default()
+    }
+}
+
+fn setup(bits: u8, sizes: u8, limits: &Limits) -> Setup {
+    let shape = match (bits & 0x08 != 0, sizes & 0x0c) {
+        (true, _) => Shape::Echo,
+        (false, 0x04) => Shape::Client,
+        (false, 0x08) => Shape::Plain,
+        (false, _) => Shape::Server,
+    };
+    Setup {
+        encoding: Encoding::ALL[usize::from(bits & 3)],
+        lossy: bits & 0x04 != 0,
+        shape,
+        names: names(shape, sizes >> 4 & 3),
+        head: HeadLimits { bytes: limits.max_head, headers: limits.max_headers },
+        half_close: secs(sizes >> 6 > 0, [0, 1, 5, 20][usize::from(sizes >> 6)]),
+        max_message: limits.max_message,
+        drops_the_stuck: limits.send_timeout.is_some(),
+        closes_in_time: limits.idle_timeout.is_some() || limits.max_lifetime.is_some(),
+    }
+}
+
+/// What is done with a `CONNECT` head. Whoever is asked for a WebSocket is told where to go; a
+/// WebSocket of ours leads where its stream says.
+fn names(shape: Shape, how: u8) -> Option<Connect> {
+    match (shape, how) {
+        (_, 0) | (Shape::Echo, _) => None,
+        (Shape::Server, _) | (Shape::Plain, 1) => Some(Connect::Answer),
+        (Shape::Client | Shape::Plain, 3) => Some(Connect::Forward(Form::Bare)),
+        (Shape::Client | Shape::Plain, _) => Some(Connect::Forward(Form::Full)),
+    }
+}
+
+/// Why nothing is dialled: users are asked for before rules, and rules are for named targets.
+fn denied(timers: u8, names: Option<Connect>) -> Option<Status> {
+    match names {
+        Some(_) if timers & 0x40 != 0 => Some(Status::ProxyAuthRequired),
+        Some(Connect::Answer) if timers & 0x20 != 0 => Some(Status::Forbidden),
+        _ => None,
+    }
+}
+
 struct Script {
     driver: Driver,
     encoding: Encoding,
@@ -64,60 +142,53 @@ struct Script {
 impl Script {
     fn new(input: &mut Input) -> Self {
         let [bits, timers, sizes] = [input.byte(), input.byte(), input.byte()];
-        let encoding = Encoding::ALL[usize::from(bits & 3)];
-        let lossy = bits & 0x04 != 0;
-        let shape = match (bits & 0x08 != 0, sizes & 0x0c) {
-            (true, _) => Shape::Echo,
-            (false, 0x04) => Shape::Client,
-            (false, 0x08) => Shape::Plain,
-            (false, _) => Shape::Server,
-        };
-        let secs = |on: bool, secs| on.then(|| Duration::from_secs(secs));
-        let limits = Limits {
-            ping_interval: secs(timers & 1 != 0, 30),
-            idle_timeout: secs(timers & 2 != 0, 45),
-            max_lifetime: secs(timers & 4 != 0, 100),
-            send_timeout: secs(timers & 8 != 0, 60),
-            buffer_size: [4 << 10, 5000, 16 << 10, 64 << 10][usize::from(sizes & 3)],
-            max_message: input.pick(&[0, 16 << 20, 1000, 10]),
-            max_memory: input.pick(&[64 << 20, 64 << 10, 12 << 10, 4 << 10]),
-            max_head: [8 << 10, 256][usize::from(timers >> 7)],
-            ..Limits::default()
-        };
-        let setup = Setup {
-            encoding,
-            lossy,
-            shape,
-            max_message: limits.max_message,
-            drops_the_stuck: limits.send_timeout.is_some(),
-            closes_in_time: limits.idle_timeout.is_some() || limits.max_lifetime.is_some(),
-        };
-        let messages = Messages { text_lossy: lossy, encoding, ..Messages::default() };
+        let limits = limits(timers, sizes, input);
+        let setup = setup(bits, sizes, &limits);
+        let Setup { encoding, lossy, shape, names, half_close, .. } = setup;
+        let messages = Messages { text_lossy: lossy, encoding, half_close, ..Messages::default() };
         let shared = Shared {
             hot: Hot::new(limits.buffer_size),
             pool: Pool::new(limits.max_memory, CONNECTIONS),
             keys: Keys::new(|bytes| bytes.fill(0x55)),
             limits,
-            messages,
+            route: Route { messages, ..Route::new(Local::Stream(Bind::Fd(0)), Remote::Echo) },
+            secrets: Secrets::default(),
             now: Time(1_000_000),
         };
-        let mut driver = Driver::accepted(shared, Model::new(setup), shape);
-        let asks = matches!(shape, Shape::Server | Shape::Echo);
-        if bits & 0x10 == 0 && asks {
-            driver.sockets[0].send(&frames::request(encoding));
+        let fate = Fate { admitted: timers & 0x10 == 0, denied: denied(timers, names) };
+        let mut script = Self {
+            driver: Driver::accepted(shared, setup, fate),
+            encoding,
+            shape,
+            polite: bits & 0x40 == 0,
+            takes: bits & 0x80 == 0,
+            peer: Pattern::default(),
+            target: Pattern::default(),
+            key: 0x1234_5678,
+            squeeze: None,
+            traced: std::env::var_os("FUZZ_TRACE").is_some(),
+        };
+        if bits & 0x10 == 0 {
+            script.begin(names.is_some(), bits & 0x20 == 0, input);
         }
-        if bits & 0x10 == 0 && bits & 0x20 == 0 {
-            driver.turn_until_quiet();
-            driver.on_dialled(true);
+        script
+    }
+
+    /// Both ends do what opens the connection.
+    fn begin(&mut self, names: bool, dialled: bool, input: &mut Input) {
+        if matches!(self.shape, Shape::Server | Shape::Echo) {
+            self.driver.sockets[0].send(&frames::request(self.encoding));
         }
-        if bits & 0x10 == 0 && shape == Shape::Client {
-            driver.sockets[1].send(&frames::answer());
+        if names {
+            self.head(input);
         }
-        let (peer, target) = (Pattern::default(), Pattern::default());
-        let (polite, takes) = (bits & 0x40 == 0, bits & 0x80 == 0);
-        let traced = std::env::var_os("FUZZ_TRACE").is_some();
-        let key = 0x1234_5678;
-        Self { driver, encoding, shape, polite, takes, peer, target, key, squeeze: None, traced }
+        if dialled {
+            self.driver.turn_until_quiet();
+            self.driver.on_dialled(Ok(()));
+        }
+        if self.shape == Shape::Client {
+            self.driver.sockets[1].send(&frames::answer());
+        }
     }
 
     /// One operation.
@@ -156,11 +227,13 @@ impl Script {
             21 | 22 => self.pass_time(Duration::from_millis(100 * input.len() as u64)),
             23 => self.wake(),
             24 => self.driver.close(Why::Shutdown, CloseCode::GOING_AWAY),
-            25 => self.driver.on_dialled(true),
-            26 => self.driver.on_dialled(false),
+            25 => self.driver.on_dialled(Ok(())),
+            26 => self.driver.on_dialled(Err(Status::BadGateway)),
             27 => self.squeeze(input.len()),
             28 if self.shape == Shape::Client => peer.send(&frames::answer()),
             28 => peer.send(&frames::request(self.encoding)),
+            29 => self.driver.on_dialled(Err(input.pick(&REFUSALS))),
+            30 => self.head(input),
             _ => {}
         }
         if operation & 0x80 != 0 || self.driver.is_over() {
@@ -213,6 +286,27 @@ impl Script {
         let opcode = Opcode::from_bits(first & 0x0f).unwrap_or(Opcode::Binary);
         let mut wire = frames::frame(true, opcode, payload, key);
         wire[0] = first;
+        self.peer_sends(&wire);
+    }
+
+    /// A `CONNECT` head at the start of leg 0's stream, and the first bytes behind it.
+    fn head(&mut self, input: &mut Input) {
+        let how = input.byte();
+        let mut head = frames::HEADS[usize::from(how & 7)].to_vec();
+        if how & 0x08 != 0 {
+            head.extend(self.peer.take(10));
+        }
+        if self.shape != Shape::Server {
+            return self.driver.sockets[0].send(&head);
+        }
+        let (payload, kind) = match self.encoding {
+            Encoding::Binary => (head, Opcode::Binary),
+            Encoding::Chunk => (chunk::field(1, &head), Opcode::Binary),
+            Encoding::Text => (head, Opcode::Text),
+            Encoding::Base64 => (STANDARD.encode(head).into_bytes(), Opcode::Text),
+        };
+        let (fragments, key) = (usize::from(how >> 4 & 3), self.key());
+        let wire = frames::message(kind, &payload, fragments, Vec::new, key);
         self.peer_sends(&wire);
     }
 

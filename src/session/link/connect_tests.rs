@@ -259,3 +259,42 @@ fn nothing_follows_what_cannot_be_said() {
     assert_eq!(script.heard().0, b"good");
     assert_eq!(script.close_code(), Some(1007));
 }
+
+/// A tool whose far end answers, or goes without an answer, when it has been told the end.
+#[test]
+fn nothing_follows_the_end_of_a_near_end() {
+    let mut script = stream(Connect::Forward(Form::Full));
+    script.peer_sends(FULL.as_bytes());
+    script.connect(Far::Raw);
+    script.with(|link, hot, ctx| {
+        link.close(By::Proxy, Why::Shutdown, CloseCode::GOING_AWAY, hot, ctx);
+    });
+    script.deliver(PEER);
+    script.work();
+    assert!(script.fin[PEER]);
+    script.ends(TARGET, false);
+    assert_eq!(script.got[PEER], b"");
+
+    let mut script = stream(Connect::Forward(Form::Full));
+    script.peer_sends(FULL.as_bytes());
+    script.ask();
+    script.target_sends(ANSWER.as_bytes());
+    script.at(secs(20));
+    assert!(script.fin[PEER]);
+    let told = script.got[PEER].clone();
+    assert!(told.starts_with(b"HTTP/1.1 504 "));
+    script.target_sends(&[&[0x82, ESTABLISHED.len() as u8], ESTABLISHED].concat());
+    assert_eq!(script.got[PEER], told);
+}
+
+#[test]
+fn a_tool_that_was_answered_in_place_of_its_far_end_must_go() {
+    let mut script = stream(Connect::Forward(Form::Full));
+    script.peer_sends(FULL.as_bytes());
+    script.connect(Far::Raw);
+    script.ends(TARGET, false);
+    assert!(script.got[PEER].starts_with(b"HTTP/1.1 502 "));
+    assert!(script.fin[PEER]);
+    script.at(secs(5));
+    assert!(script.link.is_over(), "nothing else would end it");
+}

@@ -139,14 +139,14 @@ impl Link {
         self.legs[0].reading = Reading::Discarding;
         if self.legs[0].session().is_none() {
             self.legs[0].codec = Codec::Raw;
-            self.legs[0].writing = Writing::ShutdownDue;
         }
         hot.fill(0);
         if let Some(words) = words {
             self.tell(&words, hot, ctx);
         }
-        if let Some(session) = self.legs[0].session() {
-            session.abort(refusal.status.close_code(), refusal.status.phrase());
+        match self.legs[0].session() {
+            Some(session) => session.abort(refusal.status.close_code(), refusal.status.phrase()),
+            None => self.legs[0].writing = Writing::ShutdownDue,
         }
         self.drop_target(ctx);
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
@@ -210,6 +210,7 @@ impl Link {
             self.owed_answer = false;
             let reason = "the far end of the tunnel went without an answer; see the log";
             self.say(0, &Refusal::new(status, reason).response(), hot, ctx);
+            self.start_closing(ctx);
         }
     }
 

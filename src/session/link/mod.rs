@@ -445,17 +445,18 @@ impl Link {
 
     /// Puts words for leg 0 into the output as they are sent.
     fn tell(&mut self, words: &Words, hot: &mut Hot, ctx: &mut Context) {
-        match (words, self.legs[0].session()) {
-            (Words::Text(text), Some(session)) if !session.is_closing() => {
-                let frame = session.text(text, ctx.keys);
-                hot.fill(frame.len()).copy_from_slice(&frame);
-                hot.commit(frame.len());
-                hot.pass_all();
+        let text = match words {
+            Words::Stream(bytes) => {
+                return self.say(0, &bytes[..bytes.len().min(hot.size())], hot, ctx)
             }
-            (Words::Text(_), _) => hot.drop_output(),
-            (Words::Stream(bytes), _) => {
-                self.say(0, &bytes[..bytes.len().min(hot.size())], hot, ctx)
-            }
+            Words::Text(text) => text,
+        };
+        let is_deaf = self.is_deaf(0);
+        if let Some(session) = self.legs[0].session().filter(|_| !is_deaf) {
+            let frame = session.text(text, ctx.keys);
+            hot.fill(frame.len()).copy_from_slice(&frame);
+            hot.commit(frame.len());
+            hot.pass_all();
         }
     }
 
@@ -663,7 +664,8 @@ impl Link {
 
     /// Whether leg `side` takes no more payload: it is gone, or has been told the end.
     fn is_deaf(&self, side: usize) -> bool {
-        self.pipes[side].flow == Flow::Broken
+        self.legs[side].writing != Writing::Open
+            || self.pipes[side].flow == Flow::Broken
             || matches!(&self.legs[side].codec, Codec::WebSocket(s) if s.is_closing())
     }
 }

@@ -4,22 +4,24 @@
 //! it is asked and told there; a change there is to be made here. Beyond that it counts: work
 //! that is not progress is a spin, and with nothing left to call it nothing may be left to do.
 
+mod dialling;
+
 use std::io::ErrorKind;
 
 use ws_tcp_proxy::buf::hot::{Hot, HEADER_ROOM};
 use ws_tcp_proxy::buf::pool::Pool;
-use ws_tcp_proxy::config::{Limits, Messages};
-use ws_tcp_proxy::policy::admit::{Refusal, Status};
+use ws_tcp_proxy::config::{Limits, Route};
+use ws_tcp_proxy::policy::admit::Status;
+use ws_tcp_proxy::policy::gate::{Gate, Secrets};
 use ws_tcp_proxy::proto::close::CloseCode;
 use ws_tcp_proxy::proto::mask::Keys;
-use ws_tcp_proxy::proto::response::ClientRequest;
 use ws_tcp_proxy::session::deadlines::Time;
 use ws_tcp_proxy::session::ended::{By, Why};
-use ws_tcp_proxy::session::link::{Context, Due, Far, Link, Step, ANSWERS_PER_READ};
+use ws_tcp_proxy::session::link::{Context, Due, Entrance, Link, Step, ANSWERS_PER_READ};
 use ws_tcp_proxy::session::MAX_CONTROL_FRAME;
 
 use crate::end::{send, End};
-use crate::model::{Model, Shape};
+use crate::model::{Model, Setup, Shape};
 use crate::socket::Socket;
 
 const READS_PER_VISIT: u32 = 4;
@@ -27,6 +29,9 @@ const READS_PER_VISIT: u32 = 4;
 /// Frames and ends that one call may send without a byte having come: a Pong, a Ping, a Close,
 /// the FIN, what waits in front, and some for luck.
 const MOST_DUE: u32 = 16;
+
+/// Bytes in a `CONNECT` head that is passed on: the target twice, and some words.
+const MOST_HEAD: usize = 1 << 10;
 
 /// This one, and the one that the script lends to.
 pub const CONNECTIONS: usize = 2;
@@ -45,12 +50,14 @@ pub struct Shared {
     pub pool: Pool,
     pub keys: Keys,
     pub limits: Limits,
-    pub messages: Messages,
+    pub route: Route,
+    pub secrets: Secrets,
     pub now: Time,
 }
 
 impl Shared {
-    fn split(&mut self) -> (&mut Hot, &Messages, Context<'_>) {
+    fn split(&mut self) -> (&mut Hot, Gate<'_>, Context<'_>) {
+        let gate = Gate { route: &self.route, secrets: &self.secrets, client: None };
         let context = Context {
             now: self.now,
             limits: &self.limits,
@@ -58,8 +65,26 @@ impl Shared {
             keys: &mut self.keys,
             answers: ANSWERS_PER_READ,
         };
-        (&mut self.hot, &self.messages, context)
+        (&mut self.hot, gate, context)
     }
+}
+
+/// How connections of that setup begin.
+fn entrance(setup: &Setup) -> Entrance {
+    match (setup.shape, setup.names) {
+        (Shape::Server | Shape::Echo, names) => Entrance::WebSocket { names: names.is_some() },
+        (Shape::Client | Shape::Plain, Some(connect)) => Entrance::Connect(connect),
+        (Shape::Client | Shape::Plain, None) => Entrance::Stream,
+    }
+}
+
+/// What the loop and the policy say of a connection, whatever it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Fate {
+    /// It has a place among `--max-connections`.
+    pub admitted: bool,
+    /// Why nothing is dialled for it. `None` dials.
+    pub denied: Option<Status>,
 }
 
 /// A connection with scripted sockets.
@@ -73,10 +98,8 @@ pub struct Driver {
     unread: Option<Vec<u8>>,
     /// The earliest entry in the loop's heap.
     scheduled: Time,
-    admitted: bool,
-    shape: Shape,
-    /// What a server is asked.
-    asked: Vec<u8>,
+    setup: Setup,
+    fate: Fate,
     /// Addresses that are left to try.
     addresses: u32,
     /// A deadline ended it.
@@ -87,24 +110,18 @@ pub struct Driver {
 
 impl Driver {
     /// A connection that was accepted just now.
-    pub fn accepted(mut shared: Shared, model: Model, shape: Shape) -> Self {
-        let admitted = !shared.pool.is_full();
-        let ctx = shared.split().2;
-        let link = match shape {
-            Shape::Server | Shape::Echo => Link::accepted(&ctx),
-            Shape::Client | Shape::Plain => Link::plain(&ctx),
-        };
+    pub fn accepted(mut shared: Shared, setup: Setup, fate: Fate) -> Self {
+        let link = Link::accepted(entrance(&setup), &shared.split().2);
         let mut driver = Self {
             link,
             sockets: [Socket::new(), Socket::new()],
             shared,
-            model,
+            model: Model::new(setup),
             ends: [End::open(), End::default()],
             unread: None,
             scheduled: Time::NEVER,
-            admitted,
-            shape,
-            asked: Vec::new(),
+            setup,
+            fate,
             addresses: 2,
             given_up: false,
             next: Next::Again,
@@ -139,14 +156,14 @@ impl Driver {
             self.serve();
         }
         self.schedule();
-        if self.scheduled <= self.shared.now && !self.is_over() {
+        let mut served = 0;
+        while self.scheduled <= self.shared.now && !self.is_over() {
             self.scheduled = Time::NEVER;
             self.on_timer();
             self.schedule();
-            assert!(
-                self.is_over() || self.link.wake_at() > self.shared.now,
-                "a timer that is served is not due again"
-            );
+            served += 1;
+            // What nobody hears is not waited for: then an end is due with what began it.
+            assert!(served <= 2, "a timer that is served is due again: {:?}", self.link);
         }
         self.check_memory();
         // Another connection has used it since.
@@ -163,22 +180,6 @@ impl Driver {
             }
         }
         panic!("it never rests");
-    }
-
-    /// The attempt to reach the target has come to an end.
-    pub fn on_dialled(&mut self, reached: bool) {
-        if !self.link.is_dialling() {
-            return;
-        }
-        if reached && !self.sockets[1].has_failed() {
-            // One event may say that the target is there, has spoken, and has ended.
-            self.on_event(1);
-            self.open();
-        } else {
-            self.refuse(&Refusal::new(Status::BadGateway, "nobody there"));
-        }
-        self.serve();
-        self.schedule();
     }
 
     /// We end it.
@@ -217,7 +218,9 @@ impl Driver {
     }
 
     fn serve(&mut self) {
+        self.model.on_visit(self.shared.now, &self.sockets, &self.link);
         self.next = self.visit();
+        self.model.on_visited(self.shared.now, &self.sockets, &self.link);
         if self.next == Next::Over {
             self.finish();
         }
@@ -228,14 +231,12 @@ impl Driver {
             self.flush(side);
         }
         for _ in 0..READS_PER_VISIT {
-            let mut read = false;
             for side in 0..2 {
-                if self.ends[side].readable && self.link.may_read(side) {
+                if self.can_read(side) {
                     self.read(side);
-                    read = true;
                 }
             }
-            if !read {
+            if !self.can_read(0) && !self.can_read(1) {
                 return self.rest();
             }
         }
@@ -243,6 +244,10 @@ impl Driver {
             Next::Wait => Next::Again,
             next => next,
         }
+    }
+
+    fn can_read(&self, side: usize) -> bool {
+        self.ends[side].readable && self.link.may_read(side)
     }
 
     fn on_timer(&mut self) {
@@ -255,9 +260,7 @@ impl Driver {
                     return self.serve();
                 }
                 Some(Due::NextAddress) => self.on_dial_timeout(),
-                Some(Due::NoAnswer) => {
-                    self.refuse(&Refusal::new(Status::GatewayTimeout, "no answer"));
-                }
+                Some(Due::NoAnswer) => self.give_up(Status::GatewayTimeout),
                 Some(Due::Nothing) => self.deliver(0),
             }
         }
@@ -315,16 +318,16 @@ impl Driver {
 
     fn relay(&mut self, side: usize) {
         let mut answers = ANSWERS_PER_READ;
-        if self.link.is_relaying() {
-            self.model.on_read(side, self.shared.hot.input(), &self.link);
-        }
         loop {
-            let (hot, messages, mut ctx) = self.shared.split();
+            let ended = self.link.ended();
+            let (hot, gate, mut ctx) = self.shared.split();
             ctx.answers = answers;
-            let before = hot.input().len();
-            let step = self.link.on_bytes(side, hot, messages, &mut ctx);
+            let heard = hot.input().to_vec();
+            let step = self.link.on_bytes(side, hot, gate, &mut ctx);
             answers = ctx.answers;
-            let used = before - self.shared.hot.input().len();
+            // What is left may be said again later, behind the start of the relay.
+            let used = heard.len() - self.shared.hot.input().len();
+            self.model.on_read(side, &heard[..used], ended);
             self.act(step);
             if self.shared.hot.input().is_empty() {
                 return;
@@ -337,17 +340,13 @@ impl Driver {
     fn act(&mut self, step: Step) {
         match step {
             Step::Deliver(sink) => self.deliver(sink),
-            Step::Dial => self.start_dial(),
-            Step::Open(bytes) => {
-                let asked = std::mem::take(&mut self.asked);
-                self.model.on_connected(&asked);
-                // What follows the answer is the server's first word.
-                self.model.on_read(1, self.shared.hot.input(), &self.link);
-                self.on_open(&bytes);
+            Step::Admit => self.admit(),
+            Step::Dial => {
+                self.model.on_request(self.link.named());
+                self.start_dial();
             }
-            Step::Disagree(error) => {
-                self.refuse(&Refusal::new(Status::BadGateway, error.to_string()));
-            }
+            Step::Open(opened) => self.on_open(opened),
+            Step::Disagree(_) => self.give_up(Status::BadGateway),
         }
     }
 
@@ -397,84 +396,6 @@ impl Driver {
         }
     }
 
-    fn start_dial(&mut self) {
-        if !self.admitted {
-            let reason = "all connections are in use; try again later";
-            return self.refuse(&Refusal::new(Status::Unavailable, reason));
-        }
-        self.unread = Some(self.shared.hot.input().to_vec());
-        self.shared.hot.drop_input();
-        if self.shape == Shape::Echo {
-            self.open();
-        }
-    }
-
-    fn on_dial_timeout(&mut self) {
-        self.addresses -= 1;
-        if self.addresses == 0 {
-            return self.refuse(&Refusal::new(Status::GatewayTimeout, "nobody answers"));
-        }
-        self.link.set_dial_deadline(self.shared.now + self.shared.limits.connect_timeout);
-    }
-
-    fn open(&mut self) {
-        if self.unread.is_none() {
-            return;
-        }
-        if self.shape != Shape::Echo {
-            let insists = self.ends[1].insists;
-            self.ends[1] = End { insists, ..End::open() };
-        }
-        (self.ends[0].readable, self.ends[0].writable) = (true, true);
-        let far = match self.shape {
-            Shape::Echo => Far::Echo,
-            Shape::Server | Shape::Plain => Far::Raw,
-            Shape::Client => {
-                let nonce = self.shared.keys.nonce();
-                Far::WebSocket(ClientRequest::new("server.example.com", "/chat", &[], &[], nonce))
-            }
-        };
-        let (_, messages, mut ctx) = self.shared.split();
-        let (side, bytes) = self.link.on_connected(far, messages, &ctx);
-        if self.link.is_relaying() {
-            self.model.on_connected(&bytes);
-            self.on_open(&bytes);
-            self.relay_unread();
-        } else {
-            let (end, socket) = (&mut self.ends[side], &mut self.sockets[side]);
-            send(&mut self.link, end, socket, side, &bytes, &mut ctx);
-            self.asked = bytes;
-        }
-    }
-
-    fn on_open(&mut self, bytes: &[u8]) {
-        let (_, _, mut ctx) = self.shared.split();
-        let (end, socket) = (&mut self.ends[0], &mut self.sockets[0]);
-        send(&mut self.link, end, socket, 0, bytes, &mut ctx);
-    }
-
-    fn relay_unread(&mut self) {
-        let Some(unread) = self.unread.take() else { return };
-        for part in unread.chunks(self.shared.hot.size()) {
-            self.shared.hot.fill(part.len()).copy_from_slice(part);
-            self.shared.hot.commit(part.len());
-            self.relay(0);
-        }
-    }
-
-    fn refuse(&mut self, refusal: &Refusal) {
-        let (hot, _, mut ctx) = self.shared.split();
-        self.link.refuse(refusal, hot, &mut ctx);
-        self.abandon_dial();
-        self.deliver(0);
-    }
-
-    fn abandon_dial(&mut self) {
-        if self.unread.take().is_some() {
-            self.ends[1] = End::default();
-        }
-    }
-
     /// What the loop does when a connection is over.
     fn finish(&mut self) {
         for side in 0..2 {
@@ -500,7 +421,7 @@ impl Driver {
         }
         let bounded = self.link.ended().is_some() || !self.link.is_relaying();
         assert!(
-            !bounded || self.model.may_go_on(&self.link) || self.scheduled < Time::NEVER,
+            !bounded || self.model.may_go_on(self.link.ended()) || self.scheduled < Time::NEVER,
             "an end without a timer: {:?}",
             self.link
         );
@@ -528,7 +449,11 @@ impl Driver {
     /// frames. The pool lends no more than it says, but for those.
     fn check_memory(&self) {
         let Shared { hot, pool, limits, .. } = &self.shared;
-        let more = HEADER_ROOM + 2 * MAX_CONTROL_FRAME;
+        let mut more = HEADER_ROOM + 2 * MAX_CONTROL_FRAME;
+        if self.setup.names.is_some() {
+            // What stood behind the head in its longest form, and the head itself.
+            more += 3 * limits.max_head + MOST_HEAD;
+        }
         for side in 0..2 {
             let (first, second) = self.link.waiting(side);
             let waiting = first.len() + second.len();
