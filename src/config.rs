@@ -111,6 +111,8 @@ pub enum Remote {
     WebSocket(WebSocketUrl),
     /// Where whoever connects says, by an HTTP `CONNECT` head at the start of the stream.
     Connect,
+    /// Where a WebSocket client says, in a first message of JSON. For [`Local::WebSocket`] alone.
+    Json,
     /// Where a file, or the files of a directory, say that the token of the request leads.
     Token(PathBuf),
     /// Where the query of the request says.
@@ -121,17 +123,22 @@ pub enum Remote {
 }
 
 impl Remote {
-    /// Whether what is dialled is up to whoever connects, within the rules.
-    pub fn is_named(&self) -> bool {
-        matches!(self, Self::Connect | Self::Token(_) | Self::Query)
-    }
-
     /// The address that is dialled, if it is one of TCP.
     pub fn address(&self) -> Option<&HostPort> {
         match self {
             Self::Tcp(target) | Self::WebSocket(WebSocketUrl { target, .. }) => Some(target),
-            Self::Unix(_) | Self::Connect | Self::Token(_) | Self::Query | Self::Echo => None,
+            Self::Unix(_)
+            | Self::Connect
+            | Self::Json
+            | Self::Token(_)
+            | Self::Query
+            | Self::Echo => None,
         }
+    }
+
+    /// Whether whoever connects names the target, under the rules of the route.
+    pub fn is_named_by_peer(&self) -> bool {
+        matches!(self, Self::Connect | Self::Json | Self::Token(_) | Self::Query)
     }
 }
 
@@ -351,6 +358,7 @@ impl fmt::Display for Remote {
                 write!(f, "ws://{}{}", url.host, url.path.split('?').next().unwrap_or("/"))
             }
             Self::Connect => f.write_str("connect:"),
+            Self::Json => f.write_str("json:"),
             Self::Token(path) => write!(f, "token:{}", path.display()),
             Self::Query => f.write_str("query:"),
             Self::Echo => f.write_str("echo"),

@@ -84,7 +84,7 @@ fn access(route: &Route) -> Vec<String> {
             let rules = route.rules.to_string();
             parts.push(rules.replacen("allow nothing", "allow what is listed", 1));
         }
-        remote if remote.is_named() => parts.push(route.rules.to_string()),
+        remote if remote.is_named_by_peer() => parts.push(route.rules.to_string()),
         _ if matches!(route.local, Local::Connect(_)) => parts.push(match route.form {
             Form::Full => "connect full".into(),
             Form::Bare => "connect eager".into(),
@@ -116,7 +116,8 @@ mod tests {
                     --proxy-basic-file users \
                     -l connect://a:2 -r connect: --allow any --deny 10.0.0.0/8 --half-close=off \
                     -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms \
-                    -l connect://a:4 -r b:1";
+                    -l connect://a:4 -r b:1 \
+                    -l a:5 -r json: --allow 10.0.0.0/8 --allow unix:/run/app/";
         let text = describe(&config_of(line), 512);
         let (routes, _) = text.split_once("memory").unwrap();
         let lines: Vec<_> = routes
@@ -140,6 +141,9 @@ mod tests {
                 "connect://a:4 -> tcp://b:1",
                 " binary, base64; half-close 5s",
                 "connect full",
+                "ws://a:5 -> json:",
+                " binary, base64",
+                "allow 10.0.0.0/8, unix:/run/app/",
             ]
         );
     }

@@ -30,11 +30,12 @@ const LOCAL: [Scheme<Local>; 8] = [
     ("connect+unix:", |rest| Ok(Local::Connect(Bind::Unix(unix_name(rest)?)))),
 ];
 
-const REMOTE: [Scheme<Remote>; 6] = [
+const REMOTE: [Scheme<Remote>; 7] = [
     ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
     ("unix:", |rest| Ok(Remote::Unix(unix_name(rest)?))),
     ("ws://", |rest| Ok(Remote::WebSocket(websocket_url(rest)?))),
     ("connect:", |rest| nothing_behind("connect:", rest).map(|()| Remote::Connect)),
+    ("json:", |rest| nothing_behind("json:", rest).map(|()| Remote::Json)),
     ("token:", |rest| Ok(Remote::Token(token_path(rest)?))),
     ("query:", |rest| nothing_behind("query:", rest).map(|()| Remote::Query)),
 ];
@@ -151,16 +152,13 @@ fn nothing_behind(scheme: &str, text: &str) -> Result<(), Flaw> {
     if text.is_empty() {
         return Ok(());
     }
-    let problem = match (scheme, text.strip_prefix("//")) {
+    let flaw = Flaw::new(match (scheme, text.strip_prefix("//")) {
         // This is how a listener is spelled.
-        ("connect:", Some(_)) => {
-            "connect:// is for --local; as a remote, connect: leaves the target to \
-             whoever connects, and nothing follows it"
-                .into()
-        }
+        ("connect:", Some(_)) => "connect:// is for --local; as a remote, connect: leaves the \
+                                  target to whoever connects, and nothing follows it"
+            .into(),
         _ => format!("nothing follows {scheme}, for whoever connects names the target"),
-    };
-    let flaw = Flaw::new(problem);
+    });
     // A host may be called like the scheme.
     Err(flaw.like(if is_number(text) { format!("tcp://{scheme}{text}") } else { String::new() }))
 }
@@ -315,6 +313,8 @@ mod tests {
             ("token:///etc/my tokens", "token:/etc/my tokens"),
             ("token:./5000", "token:./5000"),
             ("QUERY:", "query:"),
+            ("json:", "json:"),
+            ("JSON:", "json:"),
         ] {
             assert_eq!(remote_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -456,11 +456,14 @@ mod tests {
             ("wss://host/", "\"wss\" is not one of the schemes tcp://, unix:, ws://", ""),
             ("tls://host:443", "\"tls\" is not one of the schemes", ""),
             (
-                "json:",
-                "\"json\" is neither one of the schemes tcp://, unix:, ws://, connect:, token:, query: \
-                 nor a host",
+                "jsonp:",
+                "\"jsonp\" is neither one of the schemes tcp://, unix:, ws://, connect:, json:, token:, \
+                 query: nor a host",
                 "",
             ),
+            ("json://a:80", "nothing follows json:", "json:"),
+            ("json:a:80", "nothing follows json:", "json:"),
+            ("json:80", "nothing follows json:", "tcp://json:80"),
             ("connect://a:80", "connect:// is for --local", "connect:"),
             ("connect:a:80", "nothing follows connect:", "connect:"),
             ("connect:/", "nothing follows connect:", "connect:"),

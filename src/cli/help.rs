@@ -78,7 +78,7 @@ Defaults are in [brackets].
   -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
   -r, --remote ENDPOINT     where their bytes go
       --encoding NAME       payloads as binary, text, base64 or chunk [binary]
-      --allow RULE          what --remote connect: and query: may dial
+      --allow RULE          what --remote connect:, json: and query: may dial
       --max-connections N   more are answered 503 [1000]
       --max-message SIZE    longest message from a client [16MiB]
       --idle-timeout TIME   end a connection without traffic; 0 is off [0]
@@ -90,7 +90,7 @@ Defaults are in [brackets].
 topics:
   endpoints   what ENDPOINT can be, several routes, names of older options
   messages    encodings and subprotocols
-  relay       CONNECT tunnels, rules about targets, credentials
+  relay       CONNECT and JSON, rules about targets, credentials
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -122,6 +122,7 @@ Endpoints and routes
       unix:@name            the same in the abstract namespace
       ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
       connect:              where the client says, by a CONNECT of its own
+      json:                 where a WebSocket client says, in a JSON message
       token:FILE_OR_DIR     where a line NAME: HOST:PORT in it says, for URLs
                             with ?token=NAME, or with NAME as the last part
       query:                where ?target=HOST:PORT or ?address= in the URL says
@@ -174,7 +175,7 @@ and behind a --local for that route, in place of what holds for all.
 ";
 
 const RELAY: &str = "\
-Relay: HTTP CONNECT tunnels through WebSockets, and who may go where
+Relay: targets named by CONNECT or JSON, and who may go where
 
 Near end: the tools of this host use it as their proxy.
   ws-tcp-proxy --local connect://127.0.0.1:3128 --remote ws://far.example/ \\
@@ -190,12 +191,16 @@ Far end: dials what a tunnel asks for, if a rule allows it.
       --allow RULE          repeat it for several; one at least is required
       --deny RULE           not these, whatever is allowed
 
+JSON: the same for WebSocket clients, who name a target in their first message.
+  ws-tcp-proxy --remote json: --allow 10.0.0.0/8 --allow unix:/run/app/
+
 RULE is HOST[:PORTS]. HOST is a name, *.NAME, an address, a network such as
 10.0.0.0/8 or [fd00::/8], or any. PORTS is like 443 or 22,8000-8010. Rules see
 the address that a name leads to, and that very address is dialled. Loopback,
 link-local, multicast, unspecified, IPv4-mapped and cloud metadata addresses
 need a rule for their own network: any, 0.0.0.0/0 or a name that leads there
-does not cover them. Only localhost is a name for loopback.
+does not cover them. Only localhost is a name for loopback. Or RULE is
+unix:/path, unix:/directory/ or unix:@name, which any does not cover either.
 
       --basic-file FILE     authorize the request to a ws:// remote by the
       --bearer-file FILE    first line of FILE: a user:password, or a token
@@ -217,7 +222,8 @@ Limits, each for the whole process
                             1 to 1000000
       --max-message SIZE    one message from a client, fragments added up;
                             a longer one closes with 1009 [16MiB] 0 is no limit
-      --max-head SIZE       a request's head; a larger one is answered 431
+      --max-head SIZE       a request's head; a larger one is answered 431.
+                            A json: message too; that one is told 1009
                             [8KiB] 256B to 1MiB
       --max-headers N       fields in it, likewise [64] 1 to 1024
       --buffer-size SIZE    the shared read buffer: the most one read takes,
@@ -233,7 +239,8 @@ the same. --check prints what all this adds up to.
 const TIMERS: &str = "\
 Timers, with [default]; each for every connection
 
-      --handshake-timeout TIME  from accept to a whole request head [10s]
+      --handshake-timeout TIME  from accept to a whole request head [10s]; for
+                                what names the target behind it, anew
       --timeout TIME            the same
       --connect-timeout TIME    for the target to answer, name lookup and all
                                 its addresses included [10s]

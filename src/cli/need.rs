@@ -24,7 +24,7 @@ impl Need {
         let listener = matches!(local, Local::Connect(_));
         match self {
             Self::Request => matches!(remote, Remote::WebSocket(_)),
-            Self::Targets => remote.is_named(),
+            Self::Targets => remote.is_named_by_peer(),
             Self::Relay => listener && matches!(remote, Remote::WebSocket(_)),
             Self::Listener => listener,
         }

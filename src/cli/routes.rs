@@ -216,6 +216,13 @@ impl Draft {
                 "give one of them another port, like --remote 127.0.0.1:5000",
             ));
         }
+        if endpoint == Remote::Json && !matches!(local, Local::WebSocket(_)) {
+            return Err(UsageError::new(
+                &argument,
+                format!("takes the target from a WebSocket message, and {local} has none"),
+                "write it like --local 127.0.0.1:8080 --remote json:",
+            ));
+        }
         self.options.route(shared, local, endpoint, &argument)
     }
 }
@@ -337,6 +344,12 @@ mod tests {
             ("80 b:1 more", "more: is one argument too many"),
             ("99999 b:1", "99999: port 99999 is over 65535; write it like ws-tcp-proxy 8080"),
             (":80 b:1", ":80: has no host"),
+            (
+                "-l tcp://a:1 -r json:",
+                "-r json:: takes the target from a WebSocket message, and tcp",
+            ),
+            ("-l unix:/a -r json: --allow any", "-r json:: takes the target from a WebSocket"),
+            ("-l connect://a:1 -r json:", "-r json:: takes the target from a WebSocket message"),
             ("80 81", "81: has no host, only a port; write it like ws-tcp-proxy 8080"),
         ] {
             let error = parse(line.split(' ').map(Into::into)).expect_err(line).to_string();

@@ -41,6 +41,10 @@ pub enum Status {
     ProxyAuthRequired,
     /// 408
     RequestTimeout,
+    /// 413, which a WebSocket alone is told, by its close code.
+    ContentTooLarge,
+    /// 415, likewise.
+    UnsupportedMedia,
     /// 426, for what is no upgrade.
     UpgradeRequired,
     /// 426, for an upgrade to another version.
@@ -79,6 +83,8 @@ impl Status {
             | Self::UpgradeRequired
             | Self::VersionRequired
             | Self::HeadTooLarge => CloseCode::POLICY_VIOLATION,
+            Self::ContentTooLarge => CloseCode::MESSAGE_TOO_BIG,
+            Self::UnsupportedMedia => CloseCode::UNSUPPORTED_DATA,
             Self::Unavailable => CloseCode::TRY_AGAIN_LATER,
             Self::BadGateway | Self::GatewayTimeout => CloseCode::BAD_GATEWAY,
         }
@@ -97,6 +103,8 @@ impl Status {
                 "Proxy-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"\r\n",
             ),
             Self::RequestTimeout => (408, "Request Timeout", ""),
+            Self::ContentTooLarge => (413, "Content Too Large", ""),
+            Self::UnsupportedMedia => (415, "Unsupported Media Type", ""),
             // An Upgrade field must be named by Connection (RFC 9110 §7.8).
             Self::UpgradeRequired => {
                 (426, "Upgrade Required", "Upgrade: websocket\r\nConnection: Upgrade\r\n")

@@ -7,6 +7,7 @@ pub mod cidr;
 pub mod credentials;
 pub mod forwarded;
 pub mod gate;
+pub mod json_target;
 pub mod named;
 pub mod origin;
 pub mod rule;

@@ -33,7 +33,7 @@ pub fn target(
         Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => {
             Destination::Tcp(target.clone())
         }
-        Remote::Connect | Remote::Token(_) | Remote::Query => {
+        Remote::Connect | Remote::Json | Remote::Token(_) | Remote::Query => {
             let named = named.ok_or(TargetError::Unnamed)?;
             may_allow(route, named)?;
             named.clone()
@@ -64,7 +64,9 @@ fn is_listed(route: &Route) -> bool {
 pub fn check(route: &Route, named: Option<&Destination>, ip: IpAddr) -> Result<(), Denied> {
     match named {
         Some(Destination::Tcp(named)) if is_listed(route) => route.rules.check_denied(named, ip),
-        Some(Destination::Tcp(named)) if route.remote.is_named() => route.rules.check(named, ip),
+        Some(Destination::Tcp(named)) if route.remote.is_named_by_peer() => {
+            route.rules.check(named, ip)
+        }
         _ => Ok(()),
     }
 }

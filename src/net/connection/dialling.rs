@@ -13,7 +13,7 @@ use crate::net::end::End;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
 use crate::policy::target::{check, checked, target};
-use crate::session::link::{Far, Opened, Reached};
+use crate::session::link::{Far, Names, Opened, Reached};
 
 impl Connection {
     /// The name that was asked for has an answer.
@@ -41,13 +41,13 @@ impl Connection {
         self.dial_next(route, shared);
     }
 
-    /// The request is good, and the target will be named in the stream.
-    pub(super) fn admit(&mut self, route: &Route, shared: &mut Shared) {
+    /// The request is good, and the target will be named in what follows.
+    pub(super) fn admit(&mut self, names: Names, route: &Route, shared: &mut Shared) {
         if !self.admitted {
             return self.refuse(&busy(), shared);
         }
         let (_, mut ctx) = shared.split();
-        let response = self.link.admit(&route.messages, &ctx);
+        let response = self.link.admit(names, &route.messages, &mut ctx);
         send(&mut self.link, &mut self.ends[0], 0, &response, &mut ctx);
     }
 
@@ -147,6 +147,7 @@ impl Connection {
             Remote::Tcp(_)
             | Remote::Unix(_)
             | Remote::Connect
+            | Remote::Json
             | Remote::Token(_)
             | Remote::Query => Far::Raw,
             Remote::WebSocket(url) => {
@@ -157,7 +158,7 @@ impl Connection {
             }
         };
         let (_, mut ctx) = shared.split();
-        match self.link.on_connected(far, &route.messages, &ctx) {
+        match self.link.on_connected(far, &route.messages, &mut ctx) {
             Reached::Open(opened) => {
                 self.on_open(opened, route, shared);
                 self.relay_unread(route, shared);

@@ -27,7 +27,7 @@ use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
 use crate::session::ended::{By, Why};
-use crate::session::link::{Connect, Context, Due, Entrance, Link, Step, ANSWERS_PER_READ};
+use crate::session::link::{Connect, Context, Due, Entrance, Link, Names, Step, ANSWERS_PER_READ};
 use crate::session::{Session, MAX_CONTROL_FRAME};
 
 /// Reads in one visit, so that a busy connection leaves the others their turn.
@@ -73,7 +73,12 @@ impl Shared {
 fn entrance(route: &Route) -> Entrance {
     match (&route.local, &route.remote) {
         (Local::WebSocket(_), remote) => {
-            Entrance::WebSocket { names: matches!(remote, Remote::Connect) }
+            let names = match remote {
+                Remote::Connect => Some(Names::Connect(Connect::Answer)),
+                Remote::Json => Some(Names::Json),
+                _ => None,
+            };
+            Entrance::WebSocket { names }
         }
         (_, Remote::Connect) => Entrance::Connect(Connect::Answer),
         (Local::Connect(_), _) => Entrance::Connect(Connect::Forward(route.form)),
@@ -362,7 +367,7 @@ impl Connection {
     fn act(&mut self, step: Step, route: &Route, shared: &mut Shared) {
         match step {
             Step::Deliver(sink) => self.deliver(sink, shared),
-            Step::Admit => self.admit(route, shared),
+            Step::Admit(names) => self.admit(names, route, shared),
             Step::Dial => self.start_dial(route, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
@@ -448,7 +453,7 @@ struct Goal<'a>(&'a Route, Option<&'a Destination>);
 impl std::fmt::Display for Goal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.0.remote, self.1) {
-            (remote, Some(named)) if remote.is_named() => named.fmt(f),
+            (remote, Some(named)) if remote.is_named_by_peer() => named.fmt(f),
             (remote, Some(named)) => write!(f, "{remote} for={named}"),
             (remote, None) => remote.fmt(f),
         }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Link, Stage, Step, Welcome};
+use super::{Context, Link, Stage, Step, Welcome, Words};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
@@ -126,21 +126,24 @@ impl Link {
 
     /// Answers the request with a status, if leg 0 has asked for something; the output is for it.
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
-        let is_answered = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
-            Stage::Head { .. } | Stage::Name(_) => true,
+        let words = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
+            Stage::Head { .. } => Some(Words::Stream(refusal.response())),
+            Stage::Name(naming) => Some(naming.refused(refusal)),
             Stage::Dial(asked) | Stage::Ask(asked) => match asked.map(|asked| asked.welcome) {
-                Some(Welcome::Handshake(_)) => true,
-                Some(Welcome::Connect(tunnel)) => tunnel.awaits_answer(),
-                None => false,
+                Some(Welcome::Handshake(_)) => Some(Words::Stream(refusal.response())),
+                Some(Welcome::Named(tunnel)) => tunnel.refused(refusal),
+                None => None,
             },
-            Stage::Relay(_) => false,
+            Stage::Relay(_) => None,
         };
-        let response = if is_answered { refusal.response() } else { Vec::new() };
         self.legs[0].reading = Reading::Discarding;
         if self.legs[0].session().is_none() {
             self.legs[0].codec = Codec::Raw;
         }
-        self.say(0, &response[..response.len().min(hot.size())], hot, ctx);
+        hot.fill(0);
+        if let Some(words) = words {
+            self.tell(&words, hot, ctx);
+        }
         match self.legs[0].session() {
             Some(session) => session.abort(refusal.status.close_code(), refusal.status.phrase()),
             None => self.legs[0].writing = Writing::ShutdownDue,

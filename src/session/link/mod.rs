@@ -23,6 +23,8 @@ mod ending;
 #[cfg(test)]
 mod half_close_tests;
 #[cfg(test)]
+mod json_tests;
+#[cfg(test)]
 mod script;
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,8 @@ mod tests;
 use super::deadlines::{Deadline, Deadlines, Time};
 use super::ended::Ended;
 use super::leg::{Codec, Leg, Reading, Writing};
-pub use super::naming::Connect;
-use super::naming::{Naming, Tunnel};
+pub use super::naming::{Connect, Names};
+use super::naming::{Naming, Tunnel, Words};
 use super::opening::Asking;
 use super::pipe::{Flow, Pipe};
 use super::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
@@ -69,8 +71,8 @@ pub struct Context<'a> {
 pub enum Entrance {
     /// With the request for a WebSocket.
     WebSocket {
-        /// The stream in it begins with a `CONNECT` head, which we answer.
-        names: bool,
+        /// How the target is named in it, if it is.
+        names: Option<Names>,
     },
     /// With a `CONNECT` head.
     Connect(Connect),
@@ -81,8 +83,8 @@ pub enum Entrance {
 /// How far the connection has come.
 #[derive(Debug)]
 enum Stage {
-    /// Leg 0 has not asked for its WebSocket. Whether its stream will name the target.
-    Head { names: bool },
+    /// Leg 0 has not asked for its WebSocket. How it will name the target there, if it will.
+    Head { names: Option<Names> },
     /// Leg 0 is there, and has not named its target.
     Name(Box<Naming>),
     /// The target is to be reached. `None` if leg 0 asked for nothing.
@@ -106,8 +108,8 @@ struct Asked {
 enum Welcome {
     /// By the response to its request for a WebSocket.
     Handshake(Admission),
-    /// As `CONNECT` has it.
-    Connect(Tunnel),
+    /// As the way has it by which it has named the target.
+    Named(Tunnel),
 }
 
 /// What is sent when the relay begins.
@@ -133,9 +135,9 @@ pub enum Reached {
 pub enum Step {
     /// The output is for this leg; there may be more input.
     Deliver(usize),
-    /// The request is good, and the stream will name the target: call [`Link::admit`], or
+    /// The request is good, and the target will be named like this: call [`Link::admit`], or
     /// [`Link::refuse`].
-    Admit,
+    Admit(Names),
     /// The request is good: dial, or call [`Link::refuse`]. The input that is left comes first
     /// when the link is open.
     Dial,
@@ -198,7 +200,7 @@ impl Link {
             ),
             Entrance::Connect(connect) => (
                 Codec::Raw,
-                Stage::Name(Box::new(Naming::new(connect))),
+                Stage::Name(Box::new(Naming::new(Names::Connect(connect)))),
                 Deadline::Handshake,
                 limits.handshake_timeout,
             ),
@@ -360,7 +362,7 @@ impl Link {
     /// The user and password that came with the name of the target, until that is reached.
     pub fn shown_credentials(&self) -> Option<&[u8]> {
         match &self.asked()?.welcome {
-            Welcome::Connect(tunnel) => tunnel.request.credentials.as_deref(),
+            Welcome::Named(tunnel) => tunnel.credentials(),
             Welcome::Handshake(_) => None,
         }
     }
@@ -379,13 +381,13 @@ impl Link {
             Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
                 Some(Ok(mut admission)) => {
-                    let names = matches!(self.stage, Stage::Head { names: true });
+                    let names = match self.stage {
+                        Stage::Head { names } => names,
+                        _ => None,
+                    };
                     let named = admission.named.take();
                     self.start_dial(named, Welcome::Handshake(admission), ctx);
-                    match names {
-                        true => Step::Admit,
-                        false => Step::Dial,
-                    }
+                    names.map_or(Step::Dial, Step::Admit)
                 }
                 Some(Err(refusal)) => {
                     self.refuse(&refusal, hot, ctx);
@@ -409,18 +411,21 @@ impl Link {
     }
 
     /// Leg 0 is let in before its target is known. Returns what tells it so, as it is.
-    pub fn admit(&mut self, messages: &Messages, ctx: &Context) -> Vec<u8> {
-        let naming = Stage::Name(Box::new(Naming::new(Connect::Answer)));
+    pub fn admit(&mut self, names: Names, messages: &Messages, ctx: &mut Context) -> Vec<u8> {
+        let naming = Stage::Name(Box::new(Naming::new(names)));
         let Stage::Dial(Some(asked)) = std::mem::replace(&mut self.stage, naming) else {
             return Vec::new(); // there was no Step::Admit
         };
         let Welcome::Handshake(admission) = asked.welcome else { return Vec::new() };
-        let encoding = admission.encoding;
-        self.legs[0].codec = websocket(Role::Server, encoding, Framing::Pieces, messages, ctx);
+        let Admission { encoding, response: mut welcome, .. } = admission;
+        self.legs[0].codec = websocket(Role::Server, encoding, names.framing(), messages, ctx);
         self.on_life(0, ctx);
         self.deadlines.clear(Deadline::Dial);
         self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
-        admission.response
+        if let (Some(greeting), Some(session)) = (names.greeting(), self.legs[0].session()) {
+            welcome.extend(session.text(&greeting, ctx.keys));
+        }
+        welcome
     }
 
     /// Puts stream bytes for leg `side`, at most [`Link::read_limit`] of the other one, into the
@@ -436,6 +441,23 @@ impl Link {
             if let Err(error) = session.encode(hot, ctx.keys) {
                 self.on_unsayable(side, error, hot, ctx);
             }
+        }
+    }
+
+    /// Puts words for leg 0 into the output as they are sent.
+    fn tell(&mut self, words: &Words, hot: &mut Hot, ctx: &mut Context) {
+        let text = match words {
+            Words::Stream(bytes) => {
+                return self.say(0, &bytes[..bytes.len().min(hot.size())], hot, ctx)
+            }
+            Words::Text(text) => text,
+        };
+        let is_deaf = self.is_deaf(0);
+        if let Some(session) = self.legs[0].session().filter(|_| !is_deaf) {
+            let frame = session.text(text, ctx.keys);
+            hot.fill(frame.len()).copy_from_slice(&frame);
+            hot.commit(frame.len());
+            hot.pass_all();
         }
     }
 
@@ -479,7 +501,7 @@ impl Link {
     }
 
     /// The target is reached.
-    pub fn on_connected(&mut self, far: Far, messages: &Messages, ctx: &Context) -> Reached {
+    pub fn on_connected(&mut self, far: Far, messages: &Messages, ctx: &mut Context) -> Reached {
         let framing = if far == Far::Echo { Framing::Frames } else { Framing::Raw };
         match far {
             Far::Echo => self.echo = true,
@@ -500,7 +522,7 @@ impl Link {
     }
 
     /// Begins the relay.
-    fn open(&mut self, framing: Framing, messages: &Messages, ctx: &Context) -> Opened {
+    fn open(&mut self, framing: Framing, messages: &Messages, ctx: &mut Context) -> Opened {
         let named = self.named().map(|named| Box::new(named.clone()));
         let (Stage::Dial(asked) | Stage::Ask(asked)) =
             std::mem::replace(&mut self.stage, Stage::Relay(named))
@@ -518,18 +540,22 @@ impl Link {
                 self.on_life(0, ctx);
                 Opened { head: admission.response, first: Vec::new() }
             }
-            Some(Welcome::Connect(tunnel)) => {
+            Some(Welcome::Named(tunnel)) => {
+                let mut head = Vec::new();
                 if let Some(session) = self.legs[0].session() {
+                    if let Some(text) = tunnel.welcome() {
+                        head = session.text(&text, ctx.keys);
+                    }
                     session.begin_stream();
                 }
-                self.pipes[1].bytes += tunnel.rest.len() as u64;
+                self.pipes[1].bytes += tunnel.rest().len() as u64;
                 self.owed_answer = tunnel.is_answered_by_remote();
                 if self.owed_answer {
                     // The far end may take its own time to dial.
                     let patience = ctx.limits.handshake_timeout + ctx.limits.connect_timeout;
                     self.deadlines.set(Deadline::Handshake, ctx.now + patience);
                 }
-                Opened { head: Vec::new(), first: tunnel.into_first() }
+                Opened { head, first: tunnel.into_first() }
             }
         }
     }
@@ -549,20 +575,18 @@ impl Link {
             return Step::Deliver(0);
         }
         let decoded = self.decode(0, hot, ctx);
-        let ends = matches!(decoded, Ok(Stop::Piece { ends: true }));
-        let named = match &mut self.stage {
-            Stage::Name(naming) => naming.on_bytes(hot.output(), ends, ctx.limits),
+        let named = match (&mut self.stage, decoded) {
+            (Stage::Name(naming), Ok(stop)) => naming.on_bytes(hot.output(), stop, ctx.limits),
             _ => None,
         };
         hot.drop_output();
         match (named, decoded) {
             (_, Err(error)) => self.on_protocol_error(0, error, hot, ctx),
             (Some(Ok(tunnel)), _) => {
-                let named = Destination::Tcp(tunnel.request.target.clone());
-                self.start_dial(Some(named), Welcome::Connect(tunnel), ctx);
+                self.start_dial(Some(tunnel.destination()), Welcome::Named(tunnel), ctx);
                 return Step::Dial;
             }
-            (Some(Err(error)), _) => self.refuse(&error.into(), hot, ctx),
+            (Some(Err(refusal)), _) => self.refuse(&refusal, hot, ctx),
             (None, Ok(Stop::Closed)) => {
                 // No stream is there of which it could be sent the rest.
                 if let Some(session) = self.legs[0].session() {

@@ -50,7 +50,7 @@ pub struct Script {
 
 impl Script {
     pub fn new(limits: Limits, messages: Messages) -> Self {
-        Self::begin(Entrance::WebSocket { names: false }, limits, messages)
+        Self::begin(Entrance::WebSocket { names: None }, limits, messages)
     }
 
     /// A link of a plain listener.
@@ -220,9 +220,9 @@ impl Script {
                 self.said[side].splice(0..0, unread);
                 self.hot.drop_input();
             }
-            Step::Admit => {
+            Step::Admit(names) => {
                 let messages = self.messages.clone();
-                let response = self.with(|link, _, ctx| link.admit(&messages, ctx));
+                let response = self.with(|link, _, ctx| link.admit(names, &messages, ctx));
                 self.send(PEER, &response);
             }
             Step::Open(opened) => self.on_open(opened),
