@@ -51,7 +51,6 @@ fn a_wrong_command_line_exits_2_and_names_the_argument() {
         ("--remote json: --allow unix:/run/../x", "--allow unix:/run/../x"),
         ("--remote json:80 --allow any", "--remote json:80"),
         ("--local tcp://127.0.0.1:0 --remote json: --allow any", "--remote json:"),
-        ("--remote token:x", "--remote token:x"),
         ("--remote unix:", "--remote unix:"),
         ("--remote", "--remote"),
         ("--local *:8080 --remote a:1", "--local *:8080"),
