@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Context, Link, Stage, Step, Welcome, Words};
+use super::beginning::Welcome;
+use super::{Context, Link, Stage, Step};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
@@ -14,6 +15,7 @@ use crate::proto::response::ResponseError;
 use crate::session::deadlines::Deadline;
 use crate::session::ended::{By, Ended, Why};
 use crate::session::leg::{Codec, Leg, Reading, Writing};
+use crate::session::naming::Words;
 use crate::session::pipe::Flow;
 
 impl Link {

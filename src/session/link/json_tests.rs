@@ -2,7 +2,9 @@
 
 use super::script::*;
 use super::*;
+use crate::config::Messages;
 use crate::policy::admit::Status;
+use crate::proto::close::CloseCode;
 use crate::proto::encoding::Encoding;
 use crate::proto::frame::Opcode;
 use crate::session::ended::{By, Why};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Messages;
 use crate::config::Route;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::gate::Secrets;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::script::*;
 use super::*;
+use crate::config::Messages;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
 use crate::proto::encoding::Encoding;
