@@ -7,7 +7,7 @@
 //!
 //! | floor | module | one line |
 //! |---|---|---|
-//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake |
+//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, `CONNECT` heads, JSON |
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
