@@ -152,7 +152,7 @@ impl Connection {
             | Remote::Query => Far::Raw,
             Remote::WebSocket(url) => {
                 let ours = shared.secrets[self.route()].ours.as_ref();
-                let authorization = ours.map(Credentials::authorization);
+                let authorization = ours.and_then(Credentials::authorization);
                 let nonce = shared.keys.nonce();
                 Far::WebSocket(url.request(nonce, route.messages.encoding, authorization))
             }
