@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::cidr::Cidr;
+use crate::policy::origin::Origin;
 use crate::policy::rules::Rules;
 pub use crate::proto::authority::{Host, HostPort};
 use crate::proto::connect::Form;
@@ -39,6 +41,8 @@ pub struct Route {
     /// Who may use a `connect://` listener: a file with a `user:password` in each line. `None` is
     /// everybody.
     pub users: Option<PathBuf>,
+    /// Who may connect.
+    pub access: Access,
 }
 
 impl Route {
@@ -54,7 +58,35 @@ impl Route {
             rules: Rules::default(),
             form: Form::default(),
             users: None,
+            access: Access::default(),
         }
+    }
+}
+
+/// Who may connect to a route, wherever it leads: everybody, unless something here says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Whose pages may (`--origin`). Empty is all, and whoever is no page.
+    pub origins: Vec<Origin>,
+    /// From where one may (`--client`). Empty is anywhere; a unix socket is nowhere.
+    pub clients: Vec<Cidr>,
+    /// Proxies whose word is taken for whom they pass on (`--trust-proxy`).
+    pub proxies: Vec<Cidr>,
+    /// A file of the users one of which a request for a WebSocket must show. `None` asks for none.
+    pub basic: Option<PathBuf>,
+    /// The same of tokens. With both, either will do.
+    pub bearer: Option<PathBuf>,
+}
+
+impl Access {
+    /// Whether the address of who connects matters. To ask the kernel for it is a system call.
+    pub fn depends_on_address(&self) -> bool {
+        !self.clients.is_empty() || !self.proxies.is_empty()
+    }
+
+    /// Whether credentials must be shown.
+    pub fn asks_for_credentials(&self) -> bool {
+        self.basic.is_some() || self.bearer.is_some()
     }
 }
 
@@ -133,6 +165,20 @@ impl Remote {
             | Self::Token(_)
             | Self::Query
             | Self::Echo => None,
+        }
+    }
+
+    /// Whether the value of that query parameter says where to go, and so nothing else.
+    pub fn reads_parameter(&self, name: &str) -> bool {
+        match self {
+            Self::Token(_) => name == "token",
+            Self::Query => ["target", "address"].contains(&name),
+            Self::Tcp(_)
+            | Self::Unix(_)
+            | Self::WebSocket(_)
+            | Self::Connect
+            | Self::Json
+            | Self::Echo => false,
         }
     }
 

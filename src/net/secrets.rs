@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Index;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use log::{info, warn};
 
@@ -76,35 +76,49 @@ impl Files {
 }
 
 fn read(route: &Route, tokens: Option<&mut TokenFiles>) -> io::Result<Secrets> {
-    let ours = match &route.remote {
-        Remote::WebSocket(url) => match &url.credential {
-            Some(CredentialFile::Basic(path)) => Some(credentials(path, Kind::Basic)?),
-            Some(CredentialFile::Bearer(path)) => Some(credentials(path, Kind::Bearer)?),
-            None => None,
+    let known = |path: &Option<PathBuf>, kind| {
+        path.as_deref().map(|path| credentials(path, kind)).transpose()
+    };
+    Ok(Secrets {
+        ours: match &route.remote {
+            Remote::WebSocket(url) => url.credential.as_ref().map(ours).transpose()?,
+            _ => None,
         },
-        _ => None,
+        users: known(&route.users, Kind::Basic)?,
+        basic: known(&route.access.basic, Kind::Basic)?,
+        bearer: known(&route.access.bearer, Kind::Bearer)?,
+        tokens: tokens.map(TokenFiles::read).transpose()?,
+    })
+}
+
+/// What our requests are authorized with.
+fn ours(file: &CredentialFile) -> io::Result<Credentials> {
+    let (path, kind) = match file {
+        CredentialFile::Basic(path) => (path, Kind::Basic),
+        CredentialFile::Bearer(path) => (path, Kind::Bearer),
     };
-    let users = match &route.users {
-        Some(path) => Some(credentials(path, Kind::Basic)?),
-        None => None,
-    };
-    let tokens = tokens.map(TokenFiles::read).transpose()?;
-    Ok(Secrets { ours, users, tokens })
+    let read = credentials(path, kind)?;
+    match read.authorization() {
+        Some(_) => Ok(read),
+        None => {
+            let what = "it begins with a hash, and what we show must be the credential itself";
+            Err(wrong(path, io::ErrorKind::InvalidData, what))
+        }
+    }
 }
 
 fn credentials(path: &Path, kind: Kind) -> io::Result<Credentials> {
-    let wrong = |kind: io::ErrorKind, what: String| {
-        io::Error::new(kind, format!("cannot use the credentials in {}: {what}", path.display()))
-    };
     let mut text = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE as u64 + 1).read_to_end(&mut text))
         .map_err(|error| {
-            wrong(
-                error.kind(),
-                format!("{error}; check --basic-file, --bearer-file and --proxy-basic-file"),
-            )
+            let options = "--basic-file, --bearer-file and the like";
+            wrong(path, error.kind(), &format!("{error}; check {options}"))
         })?;
     Credentials::parse(&text, kind)
-        .map_err(|error| wrong(io::ErrorKind::InvalidData, error.to_string()))
+        .map_err(|error| wrong(path, io::ErrorKind::InvalidData, &error.to_string()))
+}
+
+fn wrong(path: &Path, kind: io::ErrorKind, what: &str) -> io::Error {
+    io::Error::new(kind, format!("cannot use the credentials in {}: {what}", path.display()))
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admit;
 pub mod cidr;
 pub mod credentials;

@@ -4,6 +4,8 @@
 //! A connection is let in, names its target or has it from its route, waits while that is reached,
 //! and then both legs are told. A refusal is an end: see `ending`.
 
+use std::net::IpAddr;
+
 use super::{Context, Far, Link, Stage, Step};
 use crate::buf::hot::Hot;
 use crate::config::{Destination, Messages};
@@ -114,6 +116,14 @@ impl Link {
         match &self.asked()?.welcome {
             Welcome::Named(tunnel) => tunnel.credentials(),
             Welcome::Handshake(_) => None,
+        }
+    }
+
+    /// Who leg 0 is, where a trusted proxy has said so, until the target is reached.
+    pub fn client(&self) -> Option<IpAddr> {
+        match &self.asked()?.welcome {
+            Welcome::Handshake(admission) => admission.client,
+            Welcome::Named(_) => None,
         }
     }
 

@@ -152,6 +152,9 @@ impl Link {
         }
         self.drop_target(ctx);
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
+        if let Some(ended) = &mut self.ended {
+            ended.client = refusal.client;
+        }
         self.start_closing(ctx);
     }
 
@@ -177,7 +180,7 @@ impl Link {
         let all_raw = self.legs.iter_mut().all(|leg| leg.session().is_none());
         for side in 0..2 {
             if let Some(session) = self.legs[side].session() {
-                session.close(code, Ended { by, why, code }.reason());
+                session.close(code, Ended { by, why, code, client: None }.reason());
                 self.discard_source_of(side);
             } else if all_raw || why == Why::PongTimeout {
                 // Nobody there could answer a Close: both get what is in flight, and the end.
@@ -383,6 +386,6 @@ impl Link {
 
     /// Notes the first cause.
     pub(super) fn end(&mut self, by: By, why: Why, code: CloseCode) {
-        self.ended.get_or_insert_with(|| Box::new(Ended { by, why, code }));
+        self.ended.get_or_insert_with(|| Box::new(Ended { by, why, code, client: None }));
     }
 }
