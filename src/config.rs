@@ -295,6 +295,8 @@ pub enum Subprotocols {
 pub struct Limits {
     /// Connections served at once; more are answered 503. Default 1000.
     pub max_connections: usize,
+    /// The same for one client's address, or network of 64 bits under IPv6. Default off.
+    pub max_per_client: Option<usize>,
     /// Bytes in one inbound message, fragments added up; 0 is no limit. Default 16 MiB.
     pub max_message: u64,
     /// Bytes in a request head. Default 8 KiB.
@@ -337,6 +339,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 1000,
+            max_per_client: None,
             max_message: 16 << 20,
             max_head: 8 << 10,
             max_headers: 64,

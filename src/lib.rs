@@ -47,6 +47,14 @@
 //! unix socket, that [`policy::rules`] has seen. A near end ([`config::Local::Connect`]) reads the same head from a tool and passes it
 //! on; the far end's answer is the tool's answer, unless that end goes without one.
 //!
+//! # Who may connect
+//!
+//! [`policy::access`] judges a request for a WebSocket by the address it comes from, the page that
+//! makes it and the credentials it shows, before anything is dialled. Other listeners hear no
+//! request that could be judged before it names a target: there, an address that may not connect is
+//! closed at once. A trusted proxy says in the request whose it is, so that a client has its place
+//! among `--max-per-client` only from then on.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always

@@ -14,6 +14,8 @@ pub enum Topic {
     Messages,
     /// CONNECT at both ends, rules about targets, credentials.
     Relay,
+    /// Who may connect.
+    Access,
     /// Counts and memory.
     Limits,
     /// Every duration.
@@ -24,11 +26,12 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic, in the order the overview lists them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Overview,
         Self::Endpoints,
         Self::Messages,
         Self::Relay,
+        Self::Access,
         Self::Limits,
         Self::Timers,
         Self::Process,
@@ -41,6 +44,7 @@ impl Topic {
             Self::Endpoints => "endpoints",
             Self::Messages => "messages",
             Self::Relay => "relay",
+            Self::Access => "access",
             Self::Limits => "limits",
             Self::Timers => "timers",
             Self::Process => "process",
@@ -59,6 +63,7 @@ impl Topic {
             Self::Endpoints => ENDPOINTS,
             Self::Messages => MESSAGES,
             Self::Relay => RELAY,
+            Self::Access => ACCESS,
             Self::Limits => LIMITS,
             Self::Timers => TIMERS,
             Self::Process => PROCESS,
@@ -90,7 +95,8 @@ Defaults are in [brackets].
 topics:
   endpoints   what ENDPOINT can be, several routes, names of older options
   messages    encodings and subprotocols
-  relay       CONNECT and JSON, rules about targets, credentials
+  relay       CONNECT and JSON, rules about targets
+  access      who may connect: pages, credentials, addresses
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -131,7 +137,7 @@ An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
 kernel chooses, and a line on stdout tells the port.
 
 Several routes: write --local, then its --remote, then the next --local.
-What --help messages and --help relay list holds for all routes before the
+What --help messages, relay and access list holds for all routes before the
 first --local, and for one behind its own. With one order does not matter.
 
 Other ways to name the ends of a single route:
@@ -203,7 +209,8 @@ does not cover them. Only localhost is a name for loopback. Or RULE is
 unix:/path, unix:/directory/ or unix:@name, which any does not cover either.
 
       --basic-file FILE     authorize the request to a ws:// remote by the
-      --bearer-file FILE    first line of FILE: a user:password, or a token
+      --bearer-file FILE    first line of FILE: a user:password, or a token.
+                            With any other remote: see --help access
       --half-close[=TIME]   after a Close, let the other way go on until it ends
                             or stands still for TIME, 1h at most. 0 or off: end
                             it at once
@@ -215,11 +222,49 @@ given. Changed, it is read again at the next use, or at once at SIGHUP.
 Of several routes each may be told its own, as with --help messages.
 ";
 
+const ACCESS: &str = "\
+Access: who may connect. Without any of these, everybody who can reach it
+
+      --origin ORIGIN       only pages from there; repeat it for several. Like
+                            https://app.example, http://*.lan.example:8080,
+                            *.app.example (http and https, any port), null.
+                            A request without Origin, which is from no page,
+                            is let in only where it must show credentials
+      --basic-file FILE     only who shows a user:password of FILE, or a token
+      --bearer-file FILE    of FILE, one in each line; with both, either will
+                            do. With a ws:// remote they are what we show it,
+                            and the next two are what clients must show
+      --listen-basic-file FILE, --listen-bearer-file FILE
+      --client CIDR         only addresses like 10.0.0.0/8, fd00::/8 or ::1;
+                            repeat it for several
+      --trust-proxy CIDR    a proxy there says in X-Forwarded-For or Forwarded
+                            whose connection it passes on; that is who the log,
+                            --client and --max-per-client take for the client
+      --proxy-basic-file FILE  for connect:// listeners: see --help relay
+      --max-per-client N    for all routes: see --help limits
+
+Refused are an address or a page with 403, missing or wrong credentials with
+401, one connection too many with 503. Plain and connect:// listeners close
+on an address at once.
+
+A page in a browser shows a token by the URL, ?token=TOKEN or ?access_token=,
+or by a subprotocol: new WebSocket(url, ['binary', 'bearer.TOKEN']). Others
+send Authorization: Bearer TOKEN. A user and password go into the URL
+(ws://user:password@host/) or into Authorization: Basic.
+
+A line sha256:HEX stands for what has that SHA-256, for secrets that nobody
+can guess (a build with the feature hashed-credentials). SIGHUP reads the files
+again. Over plain ws:// whoever listens in sees all of it.
+";
+
 const LIMITS: &str = "\
 Limits, each for the whole process
 
       --max-connections N   at once; more are answered 503 [1000]
                             1 to 1000000
+      --max-per-client N    of these from one address, or from one network of
+                            64 bits under IPv6; more are answered 503 [0]
+                            0 is no limit
       --max-message SIZE    one message from a client, fragments added up;
                             a longer one closes with 1009 [16MiB] 0 is no limit
       --max-head SIZE       a request's head; a larger one is answered 431.
@@ -276,7 +321,8 @@ The process
 
 SIGTERM and SIGINT: no new connections, Close 1001 to every client, deliver
 what is under way, exit when all have ended or --drain-timeout has passed. A
-second one exits at once. SIGUSR1 logs one line for each connection.
+second one exits at once. SIGUSR1 logs one line for each connection. SIGHUP
+reads credential files again.
 
 Exit status: 0 after a graceful stop, 1 when running failed (an address in
 use, say) or a second signal cut it short, 2 when the command line is wrong.

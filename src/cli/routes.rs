@@ -177,7 +177,6 @@ impl Routes {
         }
         reject_listening_twice(&self.drafts)?;
         let shared = &self.shared.options;
-        shared.agree()?;
         let drafts = self.drafts.into_iter();
         let routes: Vec<_> =
             drafts.map(|draft| draft.into_route(shared)).collect::<Result<_, _>>()?;

@@ -16,6 +16,7 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::clients::{Clients, Place};
 use super::connection::{Connection, Name, Next, Shared};
 use super::listener::Listener;
 use super::resolve::Resolver;
@@ -26,13 +27,14 @@ use super::timers::Timers;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Config, Host, HostPort, Route};
+use crate::policy::access;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
 use crate::session::ended::Why;
 
 /// Connections accepted in one visit to a listener.
-const ACCEPTS_PER_VISIT: usize = 64;
+pub(super) const ACCEPTS_PER_VISIT: usize = 64;
 
 /// Connections beyond `--max-connections` that are told so at once; more wait in the backlog.
 const REFUSED_AT_ONCE: usize = 64;
@@ -78,6 +80,9 @@ impl Proxy {
     /// the kernel's; what it keeps in flight counts among [`crate::config::Limits::max_memory`].
     pub const BYTES_PER_CONNECTION: usize = Connection::BYTES;
 
+    /// What one costs beyond that where clients are counted, or proxies say who they are.
+    pub const BYTES_PER_CLIENT: usize = Clients::BYTES;
+
     /// Binds every route's listener. Nothing is accepted before [`Proxy::run`].
     ///
     /// # Errors
@@ -99,6 +104,7 @@ impl Proxy {
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
             secrets: Files::read(&routes)?,
+            clients: Clients::new(limits.max_per_client),
             dial_failures: Vec::new(),
             limits,
         };
@@ -151,6 +157,7 @@ impl Proxy {
     pub fn run(&mut self) -> io::Result<()> {
         self.check_descriptors();
         self.check_names();
+        self.check_exposure();
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_stopped() {
             match self.poll.poll(&mut events, self.patience()) {
@@ -286,9 +293,15 @@ impl Proxy {
             // Who was waiting has gone, or the network had an error for it (accept(2)).
             Err(error) => return debug!("accept: {error}"),
         };
-        let admitted = self.admitted < self.max_connections && !self.shared.pool.is_full();
         let key = self.table.next_key();
         let route = (index, &self.routes[index]);
+        let place = self.shared.clients.arrive(key, peer, &route.1.access);
+        if place == Place::Unheard {
+            return debug!("a connection too many of its client is closed");
+        }
+        let admitted = place == Place::Free
+            && self.admitted < self.max_connections
+            && !self.shared.pool.is_full();
         match Connection::accepted(transport, key, route, admitted, &mut self.shared) {
             Ok(connection) => {
                 match peer {
@@ -299,7 +312,10 @@ impl Proxy {
                 self.table.insert(connection);
                 self.visit(key, Connection::begin);
             }
-            Err(error) => warn!("cannot watch a connection: {error}"),
+            Err(error) => {
+                self.shared.clients.leave(key);
+                warn!("cannot watch a connection: {error}");
+            }
         }
     }
 
@@ -346,7 +362,7 @@ impl Proxy {
         );
         for key in self.table.keys() {
             if let Some((_, connection)) = self.table.get(key.slot) {
-                connection.report(&self.routes[connection.route()], self.shared.now);
+                connection.report(&self.routes[connection.route()], &self.shared);
             }
         }
     }
@@ -401,6 +417,17 @@ impl Proxy {
         for (target, error) in self.shared.dial_failures.drain(..) {
             if let Some(more) = self.dial_failure.say(self.shared.now) {
                 warn!("cannot reach {target}: {error}{more}");
+            }
+        }
+    }
+
+    /// Says which routes let in whoever reaches them from elsewhere.
+    fn check_exposure(&self) {
+        for (listener, route) in self.listeners.iter().zip(&self.routes) {
+            let exposed = listener.address().is_some_and(|address| !address.ip().is_loopback());
+            if let (true, Some(options)) = (exposed, access::remedy(route)) {
+                let shown = listener.shown();
+                warn!("{shown} lets in everybody who can reach it; add {options}, or listen on 127.0.0.1");
             }
         }
     }

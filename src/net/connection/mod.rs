@@ -4,15 +4,20 @@
 //! that is the link's.
 
 mod dialling;
+mod shown;
 
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 
-use log::{debug, info};
+use log::debug;
 use mio::event::Event;
 use mio::{Registry, Token};
 
+pub use shown::Name;
+use shown::{Behind, Goal};
+
+use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
@@ -21,7 +26,8 @@ use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Destination, Limits, Local, Remote, Route};
+use crate::config::{Limits, Local, Remote, Route};
+use crate::policy::access::lets_in;
 use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
@@ -45,6 +51,7 @@ pub struct Shared {
     pub now: Time,
     /// By route.
     pub secrets: Files,
+    pub clients: Clients,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
 }
@@ -185,11 +192,20 @@ impl Connection {
 
     /// It has just been accepted: its request may be there already, or none is needed.
     pub fn begin(&mut self, route: &Route, shared: &mut Shared) -> Next {
+        // Without a request that could be answered, whoever may not connect is told by the end.
+        if !self.link.is_judging() && !self.is_let_in(route) {
+            debug!("{} is from no --client of this route", Name(self.key));
+            return Next::Over;
+        }
         if self.link.is_dialling() {
             shared.hot.fill(0);
             self.start_dial(route, shared);
         }
         self.serve(route, shared)
+    }
+
+    fn is_let_in(&self, route: &Route) -> bool {
+        lets_in(&route.access, self.peer(route).map(|peer| peer.ip()))
     }
 
     /// Moves what can be moved.
@@ -239,20 +255,6 @@ impl Connection {
         self.deliver(0, shared);
     }
 
-    /// One line for SIGUSR1.
-    pub fn report(&self, route: &Route, now: Time) {
-        info!(
-            "{} {} target={} in={} out={} buffered={} secs={:.1}",
-            Name(self.key),
-            if self.link.is_relaying() { "open" } else { "opening" },
-            Goal(route, self.link.named()),
-            self.link.bytes_from(0),
-            self.link.bytes_from(1),
-            self.link.buffered(),
-            (now - self.since).as_secs_f32(),
-        );
-    }
-
     /// The close record, and a good end for its sockets.
     pub fn finish(&mut self, shared: &mut Shared) {
         // Given up: what the kernel still holds for the other end is to arrive all the same.
@@ -261,6 +263,8 @@ impl Connection {
                 transport.discard_arrived(shared.hot.fill(usize::MAX));
             }
         }
+        let behind = shared.clients.behind(self.key);
+        shared.clients.leave(self.key);
         let Some(ended) = self.link.ended() else { return };
         let code = match ended.why {
             Why::Refused(status) => status.code(),
@@ -273,13 +277,14 @@ impl Connection {
         };
         log::log!(
             level,
-            "{} closed code={code} by={} why={} in={} out={} secs={:.1}",
+            "{} closed code={code} by={} why={} in={} out={} secs={:.1}{}",
             Name(self.key),
             ended.by.name(),
             ended.why.name(),
             self.link.bytes_from(0),
             self.link.bytes_from(1),
             (shared.now - self.since).as_secs_f32(),
+            Behind(ended.client.or(behind)),
         );
         if let Why::Protocol(error) = ended.why {
             debug!("{} {error}", Name(self.key));
@@ -338,10 +343,13 @@ impl Connection {
     fn relay(&mut self, side: usize, route: &Route, shared: &mut Shared) {
         let mut answers = ANSWERS_PER_READ;
         loop {
-            let client = self.client();
-            if self.link.is_judging() {
-                shared.secrets.look(self.route(), shared.now);
-            }
+            let client = match self.link.is_judging() {
+                true => {
+                    shared.secrets.look(self.route(), shared.now);
+                    self.peer(route)
+                }
+                false => None,
+            };
             let (hot, secrets, mut ctx) = shared.split_all();
             ctx.answers = answers;
             let gate = Gate { route, secrets: &secrets[self.route()], client };
@@ -355,10 +363,10 @@ impl Connection {
         }
     }
 
-    /// Whoever connected, while it is judged.
-    fn client(&self) -> Option<SocketAddr> {
+    /// Whoever connected, on a route that must know. The others go without the system call.
+    fn peer(&self, route: &Route) -> Option<SocketAddr> {
         match &self.ends[0].transport {
-            Some(transport) if self.link.is_judging() => transport.peer(),
+            Some(transport) if route.access.depends_on_address() => transport.peer(),
             _ => None,
         }
     }
@@ -435,28 +443,6 @@ fn send(link: &mut Link, end: &mut End, side: usize, bytes: &[u8], ctx: &mut Con
     }
     if taken < bytes.len() {
         link.keep(side, &bytes[taken..], ctx);
-    }
-}
-
-/// How a connection is called in the log: slot and generation.
-pub struct Name(pub Key);
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "c{}.{}", self.0.slot, self.0.generation)
-    }
-}
-
-/// Where a connection goes, for the log.
-struct Goal<'a>(&'a Route, Option<&'a Destination>);
-
-impl std::fmt::Display for Goal<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.0.remote, self.1) {
-            (remote, Some(named)) if remote.is_named_by_peer() => named.fmt(f),
-            (remote, Some(named)) => write!(f, "{remote} for={named}"),
-            (remote, None) => remote.fmt(f),
-        }
     }
 }
 
