@@ -13,6 +13,7 @@ pub mod frame;
 pub mod http;
 pub mod proxy;
 pub mod relay;
+pub mod secret;
 pub mod server;
 pub mod socket;
 pub mod stream;
