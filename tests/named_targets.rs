@@ -204,8 +204,12 @@ fn does_not_start_with_a_file_that_cannot_be_used() {
     fails("/dev/null", "neither a file nor a directory");
     let directory = TempDir::new();
     directory.write("bad", "hunter: a");
-    let (status, said) =
-        Proxy::fail(&["--remote", &format!("token:{}", directory.path().display())]);
+    let (status, said) = Proxy::fail(&[
+        "--local",
+        "127.0.0.1:0",
+        "--remote",
+        &format!("token:{}", directory.path().display()),
+    ]);
     assert!(status == Some(1) && said.contains("/bad line 1: "), "{said}");
 }
 

@@ -62,6 +62,10 @@ impl Link {
                 if reset {
                     self.discard_source_of(side);
                 }
+                // Until a Close can follow the rest, --send-timeout watches whoever takes it.
+                if ctx.limits.send_timeout.is_none() && self.legs[sink].session().is_some() {
+                    self.start_closing(ctx);
+                }
             }
             Codec::Raw => {}
         }

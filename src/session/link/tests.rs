@@ -353,6 +353,22 @@ fn whoever_takes_nothing_is_given_up() {
     assert_eq!(s.pool.lent(), 0);
 }
 
+/// Every other timer is off: the rest of an ended stream must not wait for ever.
+#[test]
+fn a_reader_that_stops_before_the_end_is_given_up_without_a_send_timeout() {
+    let off = Limits { send_timeout: None, ping_interval: None, ..Limits::default() };
+    let mut s = Script::open(off, Messages::default());
+    s.takes(PEER, 0);
+    s.target_sends(&[8; 100]);
+    s.ends(TARGET, false);
+    s.at(secs(4));
+    s.takes(PEER, 1);
+    s.at(secs(4));
+    assert!(!s.link.is_over(), "a byte was taken");
+    s.at(secs(1));
+    assert!(s.link.is_over());
+}
+
 #[test]
 fn stopping_says_1001_and_delivers_what_is_in_flight() {
     let mut s = Script::plain();
