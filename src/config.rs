@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::cidr::Cidr;
+use crate::policy::origin::Origin;
 use crate::policy::rules::Rules;
 pub use crate::proto::authority::{Host, HostPort};
 use crate::proto::connect::Form;
@@ -31,13 +33,16 @@ pub struct Route {
     pub remote: Remote,
     /// What a WebSocket payload looks like on this route.
     pub messages: Messages,
-    /// The targets that whoever connects may name, where `remote` leaves it to them.
+    /// The targets that whoever connects may name, where `remote` leaves it to them. Where it is a
+    /// token's file that names them, nothing allowed means whatever is listed there.
     pub rules: Rules,
     /// How a `connect://` listener passes on which target was named.
     pub form: Form,
     /// Who may use a `connect://` listener: a file with a `user:password` in each line. `None` is
     /// everybody.
     pub users: Option<PathBuf>,
+    /// Who may connect.
+    pub access: Access,
 }
 
 impl Route {
@@ -53,7 +58,35 @@ impl Route {
             rules: Rules::default(),
             form: Form::default(),
             users: None,
+            access: Access::default(),
         }
+    }
+}
+
+/// Who may connect to a route, wherever it leads: everybody, unless something here says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Whose pages may (`--origin`). Empty is all, and whoever is no page.
+    pub origins: Vec<Origin>,
+    /// From where one may (`--client`). Empty is anywhere; a unix socket is nowhere.
+    pub clients: Vec<Cidr>,
+    /// Proxies whose word is taken for whom they pass on (`--trust-proxy`).
+    pub proxies: Vec<Cidr>,
+    /// A file of the users one of which a request for a WebSocket must show. `None` asks for none.
+    pub basic: Option<PathBuf>,
+    /// The same of tokens. With both, either will do.
+    pub bearer: Option<PathBuf>,
+}
+
+impl Access {
+    /// Whether the address of who connects matters. To ask the kernel for it is a system call.
+    pub fn depends_on_address(&self) -> bool {
+        !self.clients.is_empty() || !self.proxies.is_empty()
+    }
+
+    /// Whether credentials must be shown.
+    pub fn asks_for_credentials(&self) -> bool {
+        self.basic.is_some() || self.bearer.is_some()
     }
 }
 
@@ -110,6 +143,12 @@ pub enum Remote {
     WebSocket(WebSocketUrl),
     /// Where whoever connects says, by an HTTP `CONNECT` head at the start of the stream.
     Connect,
+    /// Where a WebSocket client says, in a first message of JSON. For [`Local::WebSocket`] alone.
+    Json,
+    /// Where a file, or the files of a directory, say that the token of the request leads.
+    Token(PathBuf),
+    /// Where the query of the request says.
+    Query,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
@@ -120,8 +159,32 @@ impl Remote {
     pub fn address(&self) -> Option<&HostPort> {
         match self {
             Self::Tcp(target) | Self::WebSocket(WebSocketUrl { target, .. }) => Some(target),
-            Self::Unix(_) | Self::Connect | Self::Echo => None,
+            Self::Unix(_)
+            | Self::Connect
+            | Self::Json
+            | Self::Token(_)
+            | Self::Query
+            | Self::Echo => None,
         }
+    }
+
+    /// Whether the value of that query parameter says where to go, and so nothing else.
+    pub fn reads_parameter(&self, name: &str) -> bool {
+        match self {
+            Self::Token(_) => name == "token",
+            Self::Query => ["target", "address"].contains(&name),
+            Self::Tcp(_)
+            | Self::Unix(_)
+            | Self::WebSocket(_)
+            | Self::Connect
+            | Self::Json
+            | Self::Echo => false,
+        }
+    }
+
+    /// Whether whoever connects names the target, under the rules of the route.
+    pub fn is_named_by_peer(&self) -> bool {
+        matches!(self, Self::Connect | Self::Json | Self::Token(_) | Self::Query)
     }
 }
 
@@ -232,6 +295,8 @@ pub enum Subprotocols {
 pub struct Limits {
     /// Connections served at once; more are answered 503. Default 1000.
     pub max_connections: usize,
+    /// The same for one client's address, or network of 64 bits under IPv6. Default off.
+    pub max_per_client: Option<usize>,
     /// Bytes in one inbound message, fragments added up; 0 is no limit. Default 16 MiB.
     pub max_message: u64,
     /// Bytes in a request head. Default 8 KiB.
@@ -279,6 +344,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 1000,
+            max_per_client: None,
             max_message: 16 << 20,
             max_head: 8 << 10,
             max_headers: 64,
@@ -348,6 +414,9 @@ impl fmt::Display for Remote {
                 write!(f, "ws://{}{}", url.host, url.path.split('?').next().unwrap_or("/"))
             }
             Self::Connect => f.write_str("connect:"),
+            Self::Json => f.write_str("json:"),
+            Self::Token(path) => write!(f, "token:{}", path.display()),
+            Self::Query => f.write_str("query:"),
             Self::Echo => f.write_str("echo"),
         }
     }

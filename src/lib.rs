@@ -7,7 +7,7 @@
 //!
 //! | floor | module | one line |
 //! |---|---|---|
-//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake |
+//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, `CONNECT` heads, JSON |
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
@@ -39,11 +39,21 @@
 //!
 //! # Who names the target
 //!
-//! The route, or whoever connects: by a `CONNECT` head at the start of the stream, over a WebSocket
-//! or a plain one. Then the connection opens first and dials after, so a refusal is answered in the
-//! stream, with a response head and a Close. What is dialled is an address that [`policy::rules`]
-//! has seen. A near end ([`config::Local::Connect`]) reads the same head from a tool and passes it
+//! The route, or whoever connects. The request for a WebSocket may name it by its URL
+//! ([`policy::named`]): that is dialled before the WebSocket opens, like the route's own. Or the
+//! stream begins with its name: a `CONNECT` head, over a WebSocket or a plain stream, or a text message of
+//! JSON in front of it ([`policy::json_target`]). Then the connection opens first and dials after,
+//! so a refusal is answered in the same way, and by a Close. What is dialled is an address, or a
+//! unix socket, that [`policy::rules`] has seen. A near end ([`config::Local::Connect`]) reads the same head from a tool and passes it
 //! on; the far end's answer is the tool's answer, unless that end goes without one.
+//!
+//! # Who may connect
+//!
+//! [`policy::access`] judges a request for a WebSocket by the address it comes from, the page that
+//! makes it and the credentials it shows, before anything is dialled. Other listeners hear no
+//! request that could be judged before it names a target: there, an address that may not connect is
+//! closed at once. A trusted proxy says in the request whose it is, so that a client has its place
+//! among `--max-per-client` only from then on.
 //!
 //! # How connections end
 //!
@@ -60,6 +70,7 @@
 //! | protocol error | Close with its code, FIN, discard until EOF | deliver, shut the write side |
 //! | target resets, or a write fails | Close 1011 | drop |
 //! | target refuses, or is late | HTTP 502 or 504: we dial first and upgrade after | FIN |
+//! | the same of a target that was named | an answer as the name came, Close 1014 | HTTP, FIN |
 //! | one of two streams ends | | deliver, shut the other's write side; it may go on |
 //! | the `Close` deadline | drop | drop |
 //!

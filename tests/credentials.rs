@@ -9,10 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 
 use common::relay::{expect_established, head, near, near_to_test, ESTABLISHED};
+use common::secret::{basic, re_read, tells_no_secret, SECRET};
 use common::{carries, Asked, Proxy, Response, Stream, Target, TempFile, BINARY};
-
-/// Stands in every secret of these tests, and must stand nowhere else.
-const SECRET: &str = "hunter";
 
 const GOAL: &str = "inner.example:443";
 
@@ -301,15 +299,7 @@ impl Gate {
     }
 }
 
-/// SIGHUP, and the event that the file was read.
-#[track_caller]
-fn re_read(proxy: &Proxy) {
-    let from = proxy.stderr.count();
-    proxy.signal(libc::SIGHUP);
-    proxy.wait_for_log(from, "the re-reading", |l| l.contains("SIGHUP: credential files of"));
-}
-
-/// The same for a file that cannot be used; the warning.
+/// SIGHUP for a file that cannot be used; the warning.
 #[track_caller]
 fn re_read_in_vain(proxy: &Proxy, file: &TempFile) -> String {
     let from = proxy.stderr.count();
@@ -318,21 +308,4 @@ fn re_read_in_vain(proxy: &Proxy, file: &TempFile) -> String {
     assert!(line.contains("SIGHUP") && line.contains(file.path()), "{line}");
     assert!(line.contains("the old ones stay"), "{line}");
     line
-}
-
-/// The log does not have it, in no alignment of base64 either.
-#[track_caller]
-fn tells_no_secret(proxy: &Proxy) {
-    let log = proxy.log().join("\n");
-    assert!(!log.contains(SECRET), "{log}");
-    for pad in 0..3 {
-        let text = format!("{}{SECRET}", &"xx"[..pad]);
-        let code = STANDARD.encode(&text);
-        let inner = &code[(pad * 4).div_ceil(3)..text.len() * 4 / 3];
-        assert!(!log.contains(inner), "{inner} is in {log}");
-    }
-}
-
-fn basic(user: &str) -> String {
-    format!("Basic {}", STANDARD.encode(user))
 }

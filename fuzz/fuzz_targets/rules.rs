@@ -52,7 +52,8 @@ fn read(line: &str) -> Option<Rule> {
             let again: Rule = written.parse().expect("what it wrote");
             assert_eq!(again, rule, "{line:?}");
             assert_eq!(again.to_string(), written);
-            Some(rule)
+            // The model knows addresses and names alone.
+            (!written.starts_with("unix:")).then_some(rule)
         }
         Err(error) => {
             assert!(error.example().parse::<Rule>().is_ok(), "{line:?}: {error:?}");

@@ -11,8 +11,9 @@
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
+use ws_tcp_proxy::config::Destination;
 use ws_tcp_proxy::config::UnixName;
-use ws_tcp_proxy::policy::tokens::{Destination, Flaw, Tokens, TokensError};
+use ws_tcp_proxy::policy::tokens::{Flaw, Tokens, TokensError};
 use ws_tcp_proxy::proto::percent::{decode, is_repeated, query_value, Undecodable};
 use ws_tcp_proxy_fuzz::input::Input;
 

@@ -3,12 +3,13 @@
 //! Owns the words for a configuration that is good. Never decides whether it is.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::units::{size_text, time_text};
 use super::usage::printable;
 use crate::buf::pool::Pool;
-use crate::config::{Config, CredentialFile, Local, Messages, Remote, Route, Subprotocols};
+use crate::config::{Access, Config, CredentialFile, Local, Messages, Remote, Route, Subprotocols};
+use crate::net::Proxy;
 use crate::proto::connect::Form;
 use crate::proto::encoding::Encoding;
 use crate::session::rates::Rates;
@@ -35,19 +36,32 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
     let table = connections.saturating_mul(per_connection as u64);
     // Of a request that waits, what has come of it and what came behind it: one head together.
     let heads = connections.saturating_mul(limits.max_head as u64);
-    let total = [kept, table, heads].into_iter().fold(buffer, u64::saturating_add);
+    let known = connections.saturating_mul(bytes_per_client(config) as u64);
+    let total = [kept, table, known, heads].into_iter().fold(buffer, u64::saturating_add);
     let each = format!("--max-connections {connections} of {per_connection}B");
     text.push_str("memory at worst:\n");
     for (bytes, what) in [
         (buffer, "--buffer-size, one for all"),
         (kept, "--max-memory, for slow sides"),
         (table, &each),
+        (known, "who they are, for --max-per-client and --trust-proxy"),
         (heads, "--max-head, if all have asked for something and wait"),
         (total, "in total, socket buffers in the kernel not counted"),
     ] {
-        line(&mut text, format_args!("  {:>9}  {what}", size_text(bytes)));
+        if bytes > 0 {
+            line(&mut text, format_args!("  {:>9}  {what}", size_text(bytes)));
+        }
     }
     text
+}
+
+/// What it takes to know who a connection is from, if that is asked for.
+fn bytes_per_client(config: &Config) -> usize {
+    let speaks_for_others = |route: &Route| !route.access.proxies.is_empty();
+    match config.limits.max_per_client.is_some() || config.routes.iter().any(speaks_for_others) {
+        true => Proxy::BYTES_PER_CLIENT,
+        false => 0,
+    }
 }
 
 fn messages(messages: &Messages) -> String {
@@ -77,12 +91,16 @@ fn messages(messages: &Messages) -> String {
 /// Who names which target to whom, and how each proves who it is.
 fn access(route: &Route) -> Vec<String> {
     let file = |path: &Path| printable(&path.display().to_string());
-    let mut parts = Vec::new();
+    let mut parts = who(&route.access);
     if let Some(users) = &route.users {
         parts.push(format!("users from {}", file(users)));
     }
     match &route.remote {
-        Remote::Connect => parts.push(route.rules.to_string()),
+        Remote::Token(_) if route.rules.is_empty() => {
+            let rules = route.rules.to_string();
+            parts.push(rules.replacen("allow nothing", "allow what is listed", 1));
+        }
+        remote if remote.is_named_by_peer() => parts.push(route.rules.to_string()),
         _ if matches!(route.local, Local::Connect(_)) => parts.push(match route.form {
             Form::Full => "connect full".into(),
             Form::Bare => "connect eager".into(),
@@ -96,6 +114,30 @@ fn access(route: &Route) -> Vec<String> {
         }));
     }
     parts
+}
+
+/// Who may connect.
+fn who(access: &Access) -> Vec<String> {
+    fn list(what: &str, items: &[impl ToString]) -> Option<String> {
+        let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+        (!items.is_empty()).then(|| format!("{what} {}", items.join(", ")))
+    }
+    let file = |kind: &str, path: &Option<PathBuf>| {
+        let path = path.as_ref().map(|path| printable(&path.display().to_string()));
+        path.map(|path| format!("{kind} from {path}"))
+    };
+    let files = [file("basic", &access.basic), file("bearer", &access.bearer)];
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    let shown = (!files.is_empty()).then(|| format!("clients show {}", files.join(" or ")));
+    [
+        list("origins", &access.origins),
+        list("clients", &access.clients),
+        list("proxies", &access.proxies),
+        shown,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -114,7 +156,8 @@ mod tests {
                     --proxy-basic-file users \
                     -l connect://a:2 -r connect: --allow any --deny 10.0.0.0/8 --half-close=off \
                     -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms \
-                    -l connect://a:4 -r b:1";
+                    -l connect://a:4 -r b:1 \
+                    -l a:5 -r json: --allow 10.0.0.0/8 --allow unix:/run/app/";
         let text = describe(&config_of(line), 512);
         let (routes, _) = text.split_once("memory").unwrap();
         let lines: Vec<_> = routes
@@ -138,8 +181,41 @@ mod tests {
                 "connect://a:4 -> tcp://b:1",
                 " binary, base64; half-close 5s",
                 "connect full",
+                "ws://a:5 -> json:",
+                " binary, base64",
+                "allow 10.0.0.0/8, unix:/run/app/",
             ]
         );
+    }
+
+    #[test]
+    fn describes_who_may_connect() {
+        let line = "-l a:1 -r ws://b --origin https://app.example --origin *.b.example \
+                    --client 10.0.0.0/8 --client fd00::/8 --trust-proxy 127.0.0.1 \
+                    --listen-basic-file users --listen-bearer-file tokens --bearer-file ours \
+                    -l tcp://a:2 -r b:1 --client 10.0.0.1";
+        let text = describe(&config_of(line), 512);
+        for line in [
+            "    origins https://app.example, *.b.example; clients 10.0.0.0/8, [fd00::/8]; \
+             proxies 127.0.0.1; clients show basic from users or bearer from tokens; \
+             bearer from ours\n",
+            "    clients 10.0.0.1\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(text.contains("  who they are, "), "{text}");
+    }
+
+    #[test]
+    fn describes_what_a_request_may_name() {
+        let access = |line: &str| {
+            let text = describe(&config_of(line), 512);
+            text.lines().nth(3).map(|line| line.trim_start().to_owned()).unwrap()
+        };
+        assert_eq!(access("-r query: --allow any:5432"), "allow any:5432");
+        assert_eq!(access("-r token:/x"), "allow what is listed");
+        assert_eq!(access("-r token:/x --deny any:22"), "allow what is listed; deny any:22");
+        assert_eq!(access("-r token:/x --allow a"), "allow a");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! kind.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use super::address::{host_port, is_number, port, Side};
 use super::Flaw;
@@ -11,6 +12,9 @@ use crate::config::{Bind, Host, HostPort, Local, Remote, UnixName, WebSocketUrl}
 
 /// `sun_path` has 108 bytes, one of which ends a path or begins an abstract name (unix(7)).
 const MAX_UNIX_NAME: usize = 107;
+
+/// For examples.
+const TOKENS: &str = "/etc/ws-tcp-proxy/tokens";
 
 /// What a scheme makes of the text behind it. The example of a flaw stands behind it likewise.
 type Scheme<T> = (&'static str, fn(&str) -> Result<T, Flaw>);
@@ -26,11 +30,14 @@ const LOCAL: [Scheme<Local>; 8] = [
     ("connect+unix:", |rest| Ok(Local::Connect(Bind::Unix(unix_name(rest)?)))),
 ];
 
-const REMOTE: [Scheme<Remote>; 4] = [
+const REMOTE: [Scheme<Remote>; 7] = [
     ("tcp://", |rest| Ok(Remote::Tcp(authority(rest, Side::Remote)?))),
     ("unix:", |rest| Ok(Remote::Unix(unix_name(rest)?))),
     ("ws://", |rest| Ok(Remote::WebSocket(websocket_url(rest)?))),
-    ("connect:", |rest| nothing_behind(rest).map(|()| Remote::Connect)),
+    ("connect:", |rest| nothing_behind("connect:", rest).map(|()| Remote::Connect)),
+    ("json:", |rest| nothing_behind("json:", rest).map(|()| Remote::Json)),
+    ("token:", |rest| Ok(Remote::Token(token_path(rest)?))),
+    ("query:", |rest| nothing_behind("query:", rest).map(|()| Remote::Query)),
 ];
 
 /// The value of `--local`.
@@ -140,21 +147,38 @@ pub(super) fn schemes() -> impl Iterator<Item = &'static str> {
     LOCAL.iter().map(|(scheme, _)| *scheme).chain(REMOTE.iter().map(|(scheme, _)| *scheme))
 }
 
-/// What is behind `connect:`. `connect://` is how a listener is spelled.
-fn nothing_behind(text: &str) -> Result<(), Flaw> {
+/// What is behind a scheme that leaves the target to whoever connects.
+fn nothing_behind(scheme: &str, text: &str) -> Result<(), Flaw> {
     if text.is_empty() {
         return Ok(());
     }
-    let problem = match text.strip_prefix("//") {
-        Some(_) => {
-            "connect:// is for --local; as a remote, connect: leaves the target to \
-                    whoever connects, and nothing follows it"
-        }
-        None => "nothing follows connect:, for whoever connects names the target",
-    };
-    let flaw = Flaw::new(problem);
+    let flaw = Flaw::new(match (scheme, text.strip_prefix("//")) {
+        // This is how a listener is spelled.
+        ("connect:", Some(_)) => "connect:// is for --local; as a remote, connect: leaves the \
+                                  target to whoever connects, and nothing follows it"
+            .into(),
+        _ => format!("nothing follows {scheme}, for whoever connects names the target"),
+    });
     // A host may be called like the scheme.
-    Err(flaw.like(if is_number(text) { format!("tcp://connect:{text}") } else { String::new() }))
+    Err(flaw.like(if is_number(text) { format!("tcp://{scheme}{text}") } else { String::new() }))
+}
+
+/// The path of a file or a directory. `scheme:///path` is one as well, for it is often seen.
+fn token_path(text: &str) -> Result<PathBuf, Flaw> {
+    let text = if text.starts_with("///") { &text[2..] } else { text };
+    let (flaw, example) = if text.is_empty() {
+        ("has no path of a file or a directory behind the scheme", TOKENS.into())
+    } else if text.contains(char::is_control) {
+        ("has a control character in it", TOKENS.into())
+    } else if text.starts_with("//") {
+        ("has a host where the path of a file is expected", TOKENS.into())
+    } else if is_number(text) {
+        // A host may be called like the scheme, and a file like a port.
+        ("may be a host or a file; write tcp://token: for the host", format!("./{text}"))
+    } else {
+        return Ok(text.into());
+    };
+    Err(Flaw::new(flaw).like(example))
 }
 
 /// `HOST[:PORT][/path][?query]` (RFC 6455 §3); the port is 80 if there is none.
@@ -284,6 +308,13 @@ mod tests {
             ("unix:@name", "unix:@name"),
             ("connect:", "connect:"),
             ("Connect:", "connect:"),
+            ("token:/etc/tokens", "token:/etc/tokens"),
+            ("Token:tokens.d/", "token:tokens.d/"),
+            ("token:///etc/my tokens", "token:/etc/my tokens"),
+            ("token:./5000", "token:./5000"),
+            ("QUERY:", "query:"),
+            ("json:", "json:"),
+            ("JSON:", "json:"),
         ] {
             assert_eq!(remote_text(text).as_deref(), Ok(same), "{text}");
         }
@@ -425,15 +456,25 @@ mod tests {
             ("wss://host/", "\"wss\" is not one of the schemes tcp://, unix:, ws://", ""),
             ("tls://host:443", "\"tls\" is not one of the schemes", ""),
             (
-                "json:",
-                "\"json\" is neither one of the schemes tcp://, unix:, ws://, connect: nor a host",
+                "jsonp:",
+                "\"jsonp\" is neither one of the schemes tcp://, unix:, ws://, connect:, json:, token:, \
+                 query: nor a host",
                 "",
             ),
+            ("json://a:80", "nothing follows json:", "json:"),
+            ("json:a:80", "nothing follows json:", "json:"),
+            ("json:80", "nothing follows json:", "tcp://json:80"),
             ("connect://a:80", "connect:// is for --local", "connect:"),
             ("connect:a:80", "nothing follows connect:", "connect:"),
             ("connect:/", "nothing follows connect:", "connect:"),
             ("connect:80", "nothing follows connect:", "tcp://connect:80"),
-            ("token:/etc/tokens", "\"token\" is neither", ""),
+            ("token:", "no path of a file", "token:/etc/ws-tcp-proxy/tokens"),
+            ("token://host/x", "has a host", "token:/etc/ws-tcp-proxy/tokens"),
+            ("token:a\nb", "control character", "token:/etc/ws-tcp-proxy/tokens"),
+            ("token:5000", "may be a host or a file", "token:./5000"),
+            ("query:a:80", "nothing follows query:", "query:"),
+            ("query:80", "nothing follows query:", "tcp://query:80"),
+            ("query://a", "nothing follows query:", "query:"),
             ("host:http", "\"host\" is neither", ""),
             ("host:", "\"host\" is neither", ""),
             ("unix:", "no path or name", "unix:/run/app.sock"),

@@ -14,6 +14,8 @@ pub enum Topic {
     Messages,
     /// CONNECT at both ends, rules about targets, credentials.
     Relay,
+    /// Who may connect.
+    Access,
     /// Counts and memory.
     Limits,
     /// Every duration.
@@ -24,11 +26,12 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic, in the order the overview lists them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Overview,
         Self::Endpoints,
         Self::Messages,
         Self::Relay,
+        Self::Access,
         Self::Limits,
         Self::Timers,
         Self::Process,
@@ -41,6 +44,7 @@ impl Topic {
             Self::Endpoints => "endpoints",
             Self::Messages => "messages",
             Self::Relay => "relay",
+            Self::Access => "access",
             Self::Limits => "limits",
             Self::Timers => "timers",
             Self::Process => "process",
@@ -59,6 +63,7 @@ impl Topic {
             Self::Endpoints => ENDPOINTS,
             Self::Messages => MESSAGES,
             Self::Relay => RELAY,
+            Self::Access => ACCESS,
             Self::Limits => LIMITS,
             Self::Timers => TIMERS,
             Self::Process => PROCESS,
@@ -78,7 +83,7 @@ Defaults are in [brackets].
   -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
   -r, --remote ENDPOINT     where their bytes go
       --encoding NAME       payloads as binary, text, base64 or chunk [binary]
-      --allow RULE          what --remote connect: may be asked for
+      --allow RULE          what --remote connect:, json: and query: may dial
       --max-connections N   more are answered 503 [1000]
       --max-message SIZE    longest message from a client [16MiB]
       --idle-timeout TIME   end a connection without traffic; 0 is off [0]
@@ -90,7 +95,8 @@ Defaults are in [brackets].
 topics:
   endpoints   what ENDPOINT can be, several routes, names of older options
   messages    encodings and subprotocols
-  relay       CONNECT tunnels, rules about targets, credentials
+  relay       CONNECT and JSON, rules about targets
+  access      who may connect: pages, credentials, addresses
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -122,12 +128,16 @@ Endpoints and routes
       unix:@name            the same in the abstract namespace
       ws://HOST[:PORT]/path WebSocket client, with the route's --encoding
       connect:              where the client says, by a CONNECT of its own
+      json:                 where a WebSocket client says, in a JSON message
+      token:FILE_OR_DIR     where a line NAME: HOST:PORT in it says, for URLs
+                            with ?token=NAME, or with NAME as the last part
+      query:                where ?target=HOST:PORT or ?address= in the URL says
 
 An IPv6 address has brackets: [::1]:8080. Port 0 is for --local only; the
 kernel chooses, and a line on stdout tells the port.
 
 Several routes: write --local, then its --remote, then the next --local.
-What --help messages and --help relay list holds for all routes before the
+What --help messages, relay and access list holds for all routes before the
 first --local, and for one behind its own. With one order does not matter.
 
 Other ways to name the ends of a single route:
@@ -171,7 +181,7 @@ and behind a --local for that route, in place of what holds for all.
 ";
 
 const RELAY: &str = "\
-Relay: HTTP CONNECT tunnels through WebSockets, and who may go where
+Relay: targets named by CONNECT or JSON, and who may go where
 
 Near end: the tools of this host use it as their proxy.
   ws-tcp-proxy --local connect://127.0.0.1:3128 --remote ws://far.example/ \\
@@ -187,22 +197,64 @@ Far end: dials what a tunnel asks for, if a rule allows it.
       --allow RULE          repeat it for several; one at least is required
       --deny RULE           not these, whatever is allowed
 
+JSON: the same for WebSocket clients, who name a target in their first message.
+  ws-tcp-proxy --remote json: --allow 10.0.0.0/8 --allow unix:/run/app/
+
 RULE is HOST[:PORTS]. HOST is a name, *.NAME, an address, a network such as
 10.0.0.0/8 or [fd00::/8], or any. PORTS is like 443 or 22,8000-8010. Rules see
 the address that a name leads to, and that very address is dialled. Loopback,
 link-local, multicast, unspecified, IPv4-mapped and cloud metadata addresses
 need a rule for their own network: any, 0.0.0.0/0 or a name that leads there
-does not cover them. Only localhost is a name for loopback.
+does not cover them. Only localhost is a name for loopback. Or RULE is
+unix:/path, unix:/directory/ or unix:@name, which any does not cover either.
 
       --basic-file FILE     authorize the request to a ws:// remote by the
-      --bearer-file FILE    first line of FILE: a user:password, or a token
+      --bearer-file FILE    first line of FILE: a user:password, or a token.
+                            With any other remote: see --help access
       --half-close[=TIME]   after a Close, let the other way go on until it ends
                             or stands still for TIME, 1h at most. 0 or off: end
                             it at once
                             [5s with CONNECT at either end, else off]
 
-A connect:// listener with --remote connect: dials by itself, under rules.
+A connect:// listener with --remote connect: dials by itself, under rules. So
+does --remote query:. What a token: file lists is allowed, unless rules are
+given. Changed, it is read again at the next use, or at once at SIGHUP.
 Of several routes each may be told its own, as with --help messages.
+";
+
+const ACCESS: &str = "\
+Access: who may connect. Without any of these, everybody who can reach it
+
+      --origin ORIGIN       only pages from there; repeat it for several. Like
+                            https://app.example, http://*.lan.example:8080,
+                            *.app.example (http and https, any port), null.
+                            A request without Origin, which is from no page,
+                            is let in only where it must show credentials
+      --basic-file FILE     only who shows a user:password of FILE, or a token
+      --bearer-file FILE    of FILE, one in each line; with both, either will
+                            do. With a ws:// remote they are what we show it,
+                            and the next two are what clients must show
+      --listen-basic-file FILE, --listen-bearer-file FILE
+      --client CIDR         only addresses like 10.0.0.0/8, fd00::/8 or ::1;
+                            repeat it for several
+      --trust-proxy CIDR    a proxy there says in X-Forwarded-For or Forwarded
+                            whose connection it passes on; that is who the log,
+                            --client and --max-per-client take for the client
+      --proxy-basic-file FILE  for connect:// listeners: see --help relay
+      --max-per-client N    for all routes: see --help limits
+
+Refused are an address or a page with 403, missing or wrong credentials with
+401, one connection too many with 503. Plain and connect:// listeners close
+on an address at once.
+
+A page in a browser shows a token by the URL, ?token=TOKEN or ?access_token=,
+or by a subprotocol: new WebSocket(url, ['binary', 'bearer.TOKEN']). Others
+send Authorization: Bearer TOKEN. A user and password go into the URL
+(ws://user:password@host/) or into Authorization: Basic.
+
+A line sha256:HEX stands for what has that SHA-256, for secrets that nobody
+can guess (a build with the feature hashed-credentials). SIGHUP reads the files
+again. Over plain ws:// whoever listens in sees all of it.
 ";
 
 const LIMITS: &str = "\
@@ -210,9 +262,13 @@ Limits, each for the whole process
 
       --max-connections N   at once; more are answered 503 [1000]
                             1 to 1000000
+      --max-per-client N    of these from one address, or from one network of
+                            64 bits under IPv6; more are answered 503 [0]
+                            0 is no limit
       --max-message SIZE    one message from a client, fragments added up;
                             a longer one closes with 1009 [16MiB] 0 is no limit
-      --max-head SIZE       a request's head; a larger one is answered 431
+      --max-head SIZE       a request's head; a larger one is answered 431.
+                            A json: message too; that one is told 1009
                             [8KiB] 256B to 1MiB
       --max-headers N       fields in it, likewise [64] 1 to 1024
       --buffer-size SIZE    the shared read buffer: the most one read takes,
@@ -230,7 +286,8 @@ the same. --check prints what all this adds up to.
 const TIMERS: &str = "\
 Timers, with [default]; each for every connection
 
-      --handshake-timeout TIME  from accept to a whole request head [10s]
+      --handshake-timeout TIME  from accept to a whole request head [10s]; for
+                                what names the target behind it, anew
       --timeout TIME            the same
       --connect-timeout TIME    for the target to answer, name lookup and all
                                 its addresses included [10s]
@@ -266,7 +323,8 @@ The process
 
 SIGTERM and SIGINT: no new connections, Close 1001 to every client, deliver
 what is under way, exit when all have ended or --drain-timeout has passed. A
-second one exits at once. SIGUSR1 logs one line for each connection.
+second one exits at once. SIGUSR1 logs one line for each connection. SIGHUP
+reads credential files again.
 
 Exit status: 0 after a graceful stop, 1 when running failed (an address in
 use, say) or a second signal cut it short, 2 when the command line is wrong.

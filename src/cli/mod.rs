@@ -1,11 +1,12 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
-//! `route_options`, `messages`, `need`), endpoints (`endpoint`, `address`), durations and sizes
+//! `route_options`, `messages`, `access`, `need`), endpoints (`endpoint`, `address`), durations and sizes
 //! (`units`), what is said of wrong ones (`usage`), and what `--help` and `--check` answer (`help`,
 //! `check`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
+mod access;
 mod address;
 mod check;
 mod endpoint;
@@ -298,7 +299,7 @@ mod tests {
             (
                 &["--help", "me"],
                 "--help me: no such topic; \
-                 the topics are overview, endpoints, messages, relay, limits, timers, process",
+                 the topics are overview, endpoints, messages, relay, access, limits, timers, process",
             ),
         ] {
             assert_eq!(error(words), text);
@@ -364,6 +365,12 @@ mod tests {
             ("--basic-file", &[""]),
             ("--bearer-file", &["", "/etc/"]),
             ("--proxy-basic-file", &[""]),
+            ("--listen-basic-file", &["", "/"]),
+            ("--listen-bearer-file", &[""]),
+            ("--origin", &["", "*", "app.example", "https://app.example/"]),
+            ("--client", &["", "10.0.0.1/8", "localhost", "10.0.0.0/33"]),
+            ("--trust-proxy", &["", "any", "[::1"]),
+            ("--max-per-client", &["-1", "1000001", "1K"]),
             ("--header", &["Authorization", ": x", "Host: a", "A: b\nc"]),
             ("--allow-encoding", &["", "text,", "text, binary", "none"]),
         ] {
@@ -383,11 +390,11 @@ mod tests {
             ("--prot", "did you mean --port?"),
             ("--max_headers", "did you mean --max-headers?"),
             ("--connections", "did you mean --max-connections?"),
-            ("--origin", "ws-tcp-proxy --help lists the options"),
+            ("--colour", "ws-tcp-proxy --help lists the options"),
             ("--framing", "ws-tcp-proxy --help lists the options"),
             ("--rate", "did you mean --rate-in or --rate-out?"),
             ("--allow-encodings", "did you mean --allow-encoding?"),
-            ("--proxy", "did you mean --proxy-basic-file?"),
+            ("--proxy", "did you mean --trust-proxy or --proxy-basic-file?"),
             ("-x", "ws-tcp-proxy --help lists the options"),
             ("-\u{1b}", "ws-tcp-proxy --help lists the options"),
         ] {

@@ -4,7 +4,7 @@
 //! wrote it believes in it.
 
 use super::{Argument, UsageError};
-use crate::config::{Local, Remote};
+use crate::config::{Bind, Local, Remote};
 
 /// The routes that an option is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +17,30 @@ pub(super) enum Need {
     Relay,
     /// Those with a listener for CONNECT.
     Listener,
+    /// Those with a listener for WebSockets.
+    WebSocket,
+    /// Those with a listener for WebSockets, or that send a request of their own.
+    Credentials,
+    /// Those whose clients have an address.
+    Addresses,
+    /// Those whose clients may say whose connection they pass on.
+    Passed,
 }
 
 impl Need {
     pub(super) fn met(self, local: &Local, remote: &Remote) -> bool {
         let listener = matches!(local, Local::Connect(_));
+        let websocket = matches!(local, Local::WebSocket(_));
+        let addresses = !matches!(local.bind(), Bind::Unix(_));
         match self {
             Self::Request => matches!(remote, Remote::WebSocket(_)),
-            Self::Targets => *remote == Remote::Connect,
+            Self::Targets => remote.is_named_by_peer(),
             Self::Relay => listener && matches!(remote, Remote::WebSocket(_)),
             Self::Listener => listener,
+            Self::WebSocket => websocket,
+            Self::Credentials => websocket || Self::Request.met(local, remote),
+            Self::Addresses => addresses,
+            Self::Passed => websocket && addresses,
         }
     }
 
@@ -43,6 +57,15 @@ impl Need {
                 "those who use a connect:// listener",
                 "--local connect://127.0.0.1:8080 --remote ws://127.0.0.1:8081/",
             ),
+            Self::WebSocket => ("those who use a WebSocket listener", "--local 127.0.0.1:8080"),
+            Self::Credentials => (
+                "those who use a WebSocket listener, or the request to a ws:// remote",
+                "--local 127.0.0.1:8080",
+            ),
+            Self::Addresses => ("those who have an address", "--local 127.0.0.1:8080"),
+            Self::Passed => {
+                ("proxies that use a WebSocket listener over TCP", "--local 127.0.0.1:8080")
+            }
         }
     }
 
@@ -60,6 +83,7 @@ mod tests {
 
     #[test]
     fn says_which_routes_an_option_is_for() {
+        let local = "write it like --local 127.0.0.1:8080";
         let ws = "write it like --remote ws://127.0.0.1:8080/";
         let listener =
             "write it like --local connect://127.0.0.1:8080 --remote ws://127.0.0.1:8081/";
@@ -87,20 +111,56 @@ mod tests {
                 listener,
             ),
             ("-r a:1 --header b:secret", "--header b", "is for the request to a ws:// remote", ws),
-            ("-r a:1 --basic-file x", "--basic-file x", "is for the request to a ws://", ws),
-            ("-r connect: --allow any --bearer-file x", "--bearer-file x", "is for the req", ws),
+            ("-l tcp://b:1 -r a:1 --basic-file x", "--basic-file x", "is for those who", local),
+            (
+                "-l connect://b:1 -r connect: --allow any --bearer-file x",
+                "--bearer-file x",
+                "is for those who use a WebSocket listener, or the request to a ws:// remote",
+                local,
+            ),
+            ("-l tcp://b:1 -r ws://a --origin null", "--origin null", "is for those who", local),
+            (
+                "-l connect://b:1 -r ws://a --listen-basic-file x",
+                "--listen-basic-file x",
+                "is for those who use a WebSocket listener, and this route is connect://b:1",
+                local,
+            ),
+            (
+                "-l unix:/b -r ws://a --client 10.0.0.1",
+                "--client 10.0.0.1",
+                "is for those who have an address, and this route is unix:/b",
+                local,
+            ),
+            (
+                "-l tcp://b:1 -r a:1 --trust-proxy 10.0.0.1",
+                "--trust-proxy 10.0.0.1",
+                "is for proxies that use a WebSocket listener over TCP",
+                local,
+            ),
+            (
+                "-l ws+unix:/b -r a:1 --trust-proxy 10.0.0.1",
+                "--trust-proxy 10.0.0.1",
+                "is for proxies",
+                local,
+            ),
             (
                 "-r ws://a --proxy-basic-file x",
                 "--proxy-basic-file x",
                 "is for those who",
                 listener,
             ),
-            ("-l a:1 -r ws://b -l a:2 -r c:1 --basic-file x", "--basic-file x", "is for", ws),
             (
-                "--bearer-file x -l a:1 -r b:1 -l a:2 -r connect: --allow any",
+                "-l a:1 -r ws://b -l tcp://a:2 -r c:1 --basic-file x",
+                "--basic-file x",
+                "is for",
+                local,
+            ),
+            (
+                "--bearer-file x -l tcp://a:1 -r b:1 -l connect://a:2 -r connect: --allow any",
                 "--bearer-file x",
-                "is for the request to a ws:// remote, and no route has any",
-                ws,
+                "is for those who use a WebSocket listener, or the request to a ws:// remote, \
+                 and no route has any",
+                local,
             ),
         ] {
             let error = parse(line.split(' ').map(Into::into)).expect_err(line).to_string();

@@ -5,6 +5,8 @@
 
 use log::LevelFilter;
 
+use super::access::AccessOptions;
+use super::need::Need;
 use super::units::{count, keepalive, rate, size, switch as on_or_off, timer, timer_or_off};
 use super::{Argument, CommandLine, Flaw};
 use crate::config::Limits;
@@ -61,9 +63,27 @@ const OPTIONS: &[Opt] = &[
     value("header", "Name: value", |c, a| c.routes.options().add_field(a)),
     value("basic-file", "/etc/ws-tcp-proxy/basic", |c, a| c.routes.options().set_basic(a)),
     value("bearer-file", "/etc/ws-tcp-proxy/token", |c, a| c.routes.options().set_bearer(a)),
+    value("listen-basic-file", "/etc/ws-tcp-proxy/users", |c, a| {
+        c.routes.options().restrict(a, Need::WebSocket, AccessOptions::set_basic)
+    }),
+    value("listen-bearer-file", "/etc/ws-tcp-proxy/tokens", |c, a| {
+        c.routes.options().restrict(a, Need::WebSocket, AccessOptions::set_bearer)
+    }),
+    value("origin", "https://app.example", |c, a| {
+        c.routes.options().restrict(a, Need::WebSocket, AccessOptions::add_origin)
+    }),
+    value("client", "10.0.0.0/8", |c, a| {
+        c.routes.options().restrict(a, Need::Addresses, AccessOptions::add_client)
+    }),
+    value("trust-proxy", "127.0.0.1", |c, a| {
+        c.routes.options().restrict(a, Need::Passed, AccessOptions::add_proxy)
+    }),
     value("proxy-basic-file", "/etc/ws-tcp-proxy/users", |c, a| c.routes.options().set_users(a)),
     limit("max-connections", "1000", |l, v| {
         count(v, 1..=MAX_CONNECTIONS).map(|n| l.max_connections = n)
+    }),
+    limit("max-per-client", "0", |l, v| {
+        count(v, 0..=MAX_CONNECTIONS).map(|n| l.max_per_client = Some(n).filter(|n| *n > 0))
     }),
     limit("max-message", "16MiB", |l, v| size(v, 0..=u64::MAX).map(|n| l.max_message = n)),
     limit("max-head", "8KiB", |l, v| size(v, 256..=1 << 20).map(|n| l.max_head = n)),
@@ -207,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_limit_goes_where_its_name_says() {
-        let line = "-r a:1 --max-connections 1 --max-message 2 --max-head 256 --max-headers 4 \
+        let line = "-r a:1 --max-connections 1 --max-per-client 3 --max-message 2 --max-head 256 --max-headers 4 \
                     --handshake-timeout 5 --connect-timeout 6 --ping-interval 7 --pong-timeout 8 \
                     --idle-timeout 9 --max-lifetime 10 --close-timeout 11 --drain-timeout 12 \
                     --send-timeout 13 --rate-in 16 --rate-out 17K --buffer-size 5K --max-memory 6K --backlog 14 --nodelay off \
@@ -215,6 +235,7 @@ mod tests {
         let secs = std::time::Duration::from_secs;
         let limits = Limits {
             max_connections: 1,
+            max_per_client: Some(3),
             max_message: 2,
             max_head: 256,
             max_headers: 4,

@@ -5,12 +5,16 @@
 
 use std::path::PathBuf;
 
+use super::access::AccessOptions;
 use super::messages::{first_filled, is_token, MessageOptions};
 use super::need::Need;
 use super::{Argument, Flaw, UsageError};
 use crate::config::{CredentialFile, Local, Remote, Route};
 use crate::policy::rules::{Rule, RuleError, Rules};
 use crate::proto::connect::Form;
+
+/// What authorizes a request: a file, or `None` for one of its fields.
+pub(super) type Credential = (Argument, Option<CredentialFile>);
 
 /// An empty list or `None` is silence.
 #[derive(Debug, Default)]
@@ -21,8 +25,9 @@ pub(super) struct RouteOptions {
     form: Option<Form>,
     users: Option<PathBuf>,
     fields: Vec<(String, String)>,
-    /// Whatever authorizes a request: a file, or `None` for one of the fields.
-    credentials: Vec<(Argument, Option<CredentialFile>)>,
+    /// On a route that sends no request, its files are those whose credentials clients must show.
+    credentials: Vec<Credential>,
+    access: AccessOptions,
     /// What is of no use to every route, and to which it is.
     needs: Vec<(Argument, Need)>,
 }
@@ -61,14 +66,25 @@ impl RouteOptions {
     pub(super) fn set_basic(&mut self, argument: &Argument) -> Result<(), Flaw> {
         let credential = CredentialFile::Basic(file(&argument.value)?);
         self.credentials.push((argument.clone(), Some(credential)));
-        self.need(argument, Need::Request)
+        self.need(argument, Need::Credentials)
     }
 
     /// `--bearer-file FILE`
     pub(super) fn set_bearer(&mut self, argument: &Argument) -> Result<(), Flaw> {
         let credential = CredentialFile::Bearer(file(&argument.value)?);
         self.credentials.push((argument.clone(), Some(credential)));
-        self.need(argument, Need::Request)
+        self.need(argument, Need::Credentials)
+    }
+
+    /// One of the options about who may connect.
+    pub(super) fn restrict(
+        &mut self,
+        argument: &Argument,
+        need: Need,
+        set: fn(&mut AccessOptions, &Argument) -> Result<(), Flaw>,
+    ) -> Result<(), Flaw> {
+        set(&mut self.access, argument)?;
+        self.need(argument, need)
     }
 
     /// `--header 'NAME: VALUE'`
@@ -97,6 +113,7 @@ impl RouteOptions {
         self.users = later.users.or(self.users.take());
         self.fields.extend(later.fields);
         self.credentials.extend(later.credentials);
+        self.access.extend(later.access);
         self.needs.extend(later.needs);
     }
 }
@@ -112,17 +129,18 @@ impl RouteOptions {
         remote: Remote,
         named: &Argument,
     ) -> Result<Route, UsageError> {
-        self.agree()?;
         let mut route = Route::new(local, remote);
         let misplaced = self.needs.iter().find(|(_, need)| !need.met(&route.local, &route.remote));
         if let Some((argument, need)) = misplaced {
             let instead = format!("and this route is {} -> {}", route.local, route.remote);
             return Err(need.missing(argument, &instead));
         }
+        route.access =
+            self.access.access(&self.credentials, (&shared.access, &shared.credentials), &route)?;
         let has = |need: Need| need.met(&route.local, &route.remote);
         let (dials, relays, listens) = (has(Need::Targets), has(Need::Relay), has(Need::Listener));
         if dials {
-            route.rules = self.rules(shared, named)?;
+            route.rules = self.rules(shared, &route.remote, named)?;
         }
         if relays {
             route.form = self.form.or(shared.form).unwrap_or_default();
@@ -131,7 +149,7 @@ impl RouteOptions {
             route.users = self.users.clone().or_else(|| shared.users.clone());
         }
         if let Remote::WebSocket(url) = &mut route.remote {
-            (url.fields, url.credential) = self.authorized_fields(shared);
+            (url.fields, url.credential) = self.authorized_fields(shared)?;
             url.subprotocols = self.messages.offered(&shared.messages);
         }
         let usual = std::mem::take(&mut route.messages);
@@ -139,30 +157,20 @@ impl RouteOptions {
         Ok(route)
     }
 
-    /// Nothing here contradicts the rest of it.
-    pub(super) fn agree(&self) -> Result<(), UsageError> {
-        let [(first, _), rest @ ..] = &self.credentials[..] else { return Ok(()) };
-        match rest.iter().find(|(other, _)| other.option != first.option) {
-            Some((other, _)) => {
-                let problem = format!("{first} authorizes the request already");
-                Err(UsageError::new(other, problem, "keep one of the two"))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// As options for all `routes`, each is of use to one of them.
     pub(super) fn of_use(&self, routes: &[Route]) -> Result<(), UsageError> {
         let met = |need: Need| routes.iter().any(|route| need.met(&route.local, &route.remote));
         match self.needs.iter().find(|(_, need)| !met(*need)) {
             Some((argument, need)) => Err(need.missing(argument, "and no route has any")),
-            None => Ok(()),
+            None if met(Need::Request) => Ok(()),
+            None => self.access.agree_with(&self.credentials),
         }
     }
 
-    fn rules(&self, shared: &Self, remote: &Argument) -> Result<Rules, UsageError> {
+    fn rules(&self, shared: &Self, to: &Remote, remote: &Argument) -> Result<Rules, UsageError> {
         let allowed = first_filled(&self.allowed, &shared.allowed);
-        if allowed.is_empty() {
+        // What stands in a file of the operator's is allowed by that.
+        if allowed.is_empty() && !matches!(to, Remote::Token(_)) {
             return Err(UsageError::new(
                 remote,
                 "lets whoever connects name the target, and no --allow says which",
@@ -178,14 +186,30 @@ impl RouteOptions {
 
     /// The fields of the request, and the file that authorizes it. An `Authorization` that all
     /// routes share gives way to a file of the route's own, and the other way round.
-    fn authorized_fields(&self, shared: &Self) -> (Vec<(String, String)>, Option<CredentialFile>) {
+    fn authorized_fields(&self, shared: &Self) -> Result<Authorized, UsageError> {
         let mut fields = first_filled(&self.fields, &shared.fields).to_vec();
         let credentials = first_filled(&self.credentials, &shared.credentials);
+        agree(credentials)?;
         let file = credentials.last().and_then(|(_, file)| file.clone());
         if file.is_some() {
             fields.retain(|(name, _)| !is_authorization(name));
         }
-        (fields, file)
+        Ok((fields, file))
+    }
+}
+
+/// The fields of a request, and the file that authorizes it.
+type Authorized = (Vec<(String, String)>, Option<CredentialFile>);
+
+/// One of them is enough to authorize a request.
+fn agree(credentials: &[Credential]) -> Result<(), UsageError> {
+    let [(first, _), rest @ ..] = credentials else { return Ok(()) };
+    match rest.iter().find(|(other, _)| other.option != first.option) {
+        Some((other, _)) => {
+            let problem = format!("{first} authorizes the request already");
+            Err(UsageError::new(other, problem, "keep one of the two"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -193,7 +217,7 @@ fn rule(text: &str) -> Result<Rule, Flaw> {
     text.parse().map_err(|error: RuleError| Flaw::new(error.to_string()).like(error.example()))
 }
 
-fn file(path: &str) -> Result<PathBuf, Flaw> {
+pub(super) fn file(path: &str) -> Result<PathBuf, Flaw> {
     match path {
         "" => Err(Flaw::new("is empty")),
         _ if path.ends_with('/') => Err(Flaw::new("is a directory")),
@@ -263,6 +287,9 @@ mod tests {
                     -l a:3 -r connect: --deny d -l a:4 -r x:1";
         let each = ["allow any; deny b", "allow c:3; deny b", "allow any; deny d", "allow nothing"];
         assert_eq!(rules(many), each);
+        assert_eq!(rules("-r query: --allow a"), ["allow a"]);
+        assert_eq!(rules("-r token:x"), ["allow nothing"]);
+        assert_eq!(rules("-r token:x --deny a"), ["allow nothing; deny a"]);
     }
 
     #[test]
@@ -379,6 +406,11 @@ mod tests {
                 "-l a:1 -r connect: --allow any -l a:2 --remote=CONNECT:",
                 "--remote CONNECT:: lets whoever connects name the target, and no --allow says \
                  which; write it like --remote CONNECT: --allow '*.example.com:443'",
+            ),
+            (
+                "-r query:",
+                "-r query:: lets whoever connects name the target, and no --allow says which; \
+                 write it like -r query: --allow '*.example.com:443'",
             ),
             (
                 "-r ws://a --basic-file x --bearer-file y",

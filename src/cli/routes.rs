@@ -177,7 +177,6 @@ impl Routes {
         }
         reject_listening_twice(&self.drafts)?;
         let shared = &self.shared.options;
-        shared.agree()?;
         let drafts = self.drafts.into_iter();
         let routes: Vec<_> =
             drafts.map(|draft| draft.into_route(shared)).collect::<Result<_, _>>()?;
@@ -200,11 +199,27 @@ impl Draft {
         let Some(remote) = first else { return Err(no_remote(self.local)) };
         let Named { endpoint, argument } = remote;
         let local = self.local.map_or_else(default_local, |local| local.endpoint);
+        if matches!(endpoint, Remote::Token(_) | Remote::Query)
+            && !matches!(local, Local::WebSocket(_))
+        {
+            return Err(UsageError::new(
+                &argument,
+                format!("goes by the URL of a WebSocket request, and none comes to {local}"),
+                format!("write it like --local ws://127.0.0.1:8080 {argument}"),
+            ));
+        }
         if bites_its_tail(&local, &endpoint) {
             return Err(UsageError::new(
                 &argument,
                 "is where the route itself listens",
                 "give one of them another port, like --remote 127.0.0.1:5000",
+            ));
+        }
+        if endpoint == Remote::Json && !matches!(local, Local::WebSocket(_)) {
+            return Err(UsageError::new(
+                &argument,
+                format!("takes the target from a WebSocket message, and {local} has none"),
+                "write it like --local 127.0.0.1:8080 --remote json:",
             ));
         }
         self.options.route(shared, local, endpoint, &argument)
@@ -308,6 +323,12 @@ mod tests {
             ("-l a:1 -r a:1", "-r a:1: is where the route itself listens"),
             ("-r 127.0.0.1:8080", "-r 127.0.0.1:8080: is where the route itself listens"),
             ("-l ws+unix:/a -r unix:/a", "-r unix:/a: is where the route itself listens"),
+            (
+                "-l tcp://a:1 -r query: --allow any",
+                "-r query:: goes by the URL of a WebSocket request, and none comes to tcp://a:1; \
+                 write it like --local ws://127.0.0.1:8080 -r query:",
+            ),
+            ("-l connect://a:1 -r token:/x", "-r token:/x: goes by the URL of a WebSocket"),
             ("-l a:1 -p 80 -r b:1", "-p 80: -l a:1 already says where to listen"),
             ("-l a:1 --ip ::1 -r b:1", "--ip ::1: -l a:1 already says where to listen"),
             ("--port 1 -r b:1 -l a:1", "--port 1: -l a:1 already says where to listen"),
@@ -322,6 +343,12 @@ mod tests {
             ("80 b:1 more", "more: is one argument too many"),
             ("99999 b:1", "99999: port 99999 is over 65535; write it like ws-tcp-proxy 8080"),
             (":80 b:1", ":80: has no host"),
+            (
+                "-l tcp://a:1 -r json:",
+                "-r json:: takes the target from a WebSocket message, and tcp",
+            ),
+            ("-l unix:/a -r json: --allow any", "-r json:: takes the target from a WebSocket"),
+            ("-l connect://a:1 -r json:", "-r json:: takes the target from a WebSocket message"),
             ("80 81", "81: has no host, only a port; write it like ws-tcp-proxy 8080"),
         ] {
             let error = parse(line.split(' ').map(Into::into)).expect_err(line).to_string();

@@ -16,23 +16,25 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::clients::{Clients, Place};
 use super::connection::{Connection, Name, Next, Shared};
 use super::listener::Listener;
 use super::resolve::Resolver;
-use super::secrets;
+use super::secrets::Files;
 use super::sys::{self, Signal, Signals};
 use super::table::{Key, Table};
 use super::timers::Timers;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Config, Host, HostPort, Route};
+use crate::policy::access;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
 use crate::session::ended::Why;
 
 /// Connections accepted in one visit to a listener.
-const ACCEPTS_PER_VISIT: usize = 64;
+pub(super) const ACCEPTS_PER_VISIT: usize = 64;
 
 /// Connections beyond `--max-connections` that are told so at once; more wait in the backlog.
 const REFUSED_AT_ONCE: usize = 64;
@@ -78,6 +80,9 @@ impl Proxy {
     /// the kernel's; what it keeps in flight counts among [`crate::config::Limits::max_memory`].
     pub const BYTES_PER_CONNECTION: usize = Connection::BYTES;
 
+    /// What one costs beyond that where clients are counted, or proxies say who they are.
+    pub const BYTES_PER_CLIENT: usize = Clients::BYTES;
+
     /// Binds every route's listener. Nothing is accepted before [`Proxy::run`].
     ///
     /// # Errors
@@ -98,7 +103,8 @@ impl Proxy {
             registry: poll.registry().try_clone()?,
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
-            secrets: routes.iter().map(secrets::read).collect::<io::Result<_>>()?,
+            secrets: Files::read(&routes)?,
+            clients: Clients::new(limits.max_per_client),
             dial_failures: Vec::new(),
             limits,
         };
@@ -151,6 +157,7 @@ impl Proxy {
     pub fn run(&mut self) -> io::Result<()> {
         self.check_descriptors();
         self.check_names();
+        self.check_exposure();
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_stopped() {
             match self.poll.poll(&mut events, self.patience()) {
@@ -292,9 +299,15 @@ impl Proxy {
             // Who was waiting has gone, or the network had an error for it (accept(2)).
             Err(error) => return debug!("accept: {error}"),
         };
-        let admitted = self.admitted < self.max_connections && !self.shared.pool.is_full();
         let key = self.table.next_key();
         let route = (index, &self.routes[index]);
+        let place = self.shared.clients.arrive(key, peer, &route.1.access);
+        if place == Place::Unheard {
+            return debug!("a connection too many of its client is closed");
+        }
+        let admitted = place == Place::Free
+            && self.admitted < self.max_connections
+            && !self.shared.pool.is_full();
         match Connection::accepted(transport, key, route, admitted, &mut self.shared) {
             Ok(connection) => {
                 match peer {
@@ -305,7 +318,10 @@ impl Proxy {
                 self.table.insert(connection);
                 self.visit(key, Connection::begin);
             }
-            Err(error) => warn!("cannot watch a connection: {error}"),
+            Err(error) => {
+                self.shared.clients.leave(key);
+                warn!("cannot watch a connection: {error}");
+            }
         }
     }
 
@@ -320,7 +336,7 @@ impl Proxy {
                     sys::exit_now(1);
                 }
                 Signal::Stop => self.stop(),
-                Signal::Reload => self.reload(),
+                Signal::Reload => self.shared.secrets.read_again(&self.routes),
                 Signal::Report => self.report(),
             }
         }
@@ -339,28 +355,6 @@ impl Proxy {
         }
     }
 
-    /// Reads the routes' files again; what cannot be read stays as it was.
-    fn reload(&mut self) {
-        let (mut read, mut bad) = (0, 0);
-        for (route, held) in self.routes.iter().zip(&mut self.shared.secrets) {
-            match secrets::read(route) {
-                Ok(secrets) => {
-                    read += usize::from(secrets.are_there());
-                    *held = secrets;
-                }
-                Err(error) => {
-                    bad += 1;
-                    warn!("SIGHUP: {error}; the old ones stay");
-                }
-            }
-        }
-        match read {
-            0 if bad == 0 => info!("SIGHUP: no files are configured that could be re-read"),
-            0 => {}
-            n => info!("SIGHUP: credential files of {n} routes re-read"),
-        }
-    }
-
     fn is_stopped(&self) -> bool {
         self.stops_at.is_some_and(|at| self.table.len() == 0 || at <= self.shared.now)
     }
@@ -374,7 +368,7 @@ impl Proxy {
         );
         for key in self.table.keys() {
             if let Some((_, connection)) = self.table.get(key.slot) {
-                connection.report(&self.routes[connection.route()], self.shared.now);
+                connection.report(&self.routes[connection.route()], &self.shared);
             }
         }
     }
@@ -429,6 +423,17 @@ impl Proxy {
         for (target, error) in self.shared.dial_failures.drain(..) {
             if let Some(more) = self.dial_failure.say(self.shared.now) {
                 warn!("cannot reach {target}: {error}{more}");
+            }
+        }
+    }
+
+    /// Says which routes let in whoever reaches them from elsewhere.
+    fn check_exposure(&self) {
+        for (listener, route) in self.listeners.iter().zip(&self.routes) {
+            let exposed = listener.address().is_some_and(|address| !address.ip().is_loopback());
+            if let (true, Some(options)) = (exposed, access::remedy(route)) {
+                let shown = listener.shown();
+                warn!("{shown} lets in everybody who can reach it; add {options}, or listen on 127.0.0.1");
             }
         }
     }

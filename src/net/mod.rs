@@ -1,5 +1,6 @@
 //! Floor 2: the world. Sockets, names, signals, the clock and the loop that serves them.
 
+mod clients;
 mod connection;
 mod dial;
 mod end;
@@ -10,6 +11,7 @@ mod secrets;
 pub mod sys;
 mod table;
 mod timers;
+mod tokens;
 mod transport;
 
 pub use event_loop::Proxy;

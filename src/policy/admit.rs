@@ -1,9 +1,14 @@
 //! A request head to an admission, or to an HTTP status.
 //!
-//! Owns the status table and the choice of encoding and subprotocol. Never dials.
+//! Owns the status table and the choice of encoding and subprotocol. Never dials, and leaves it to
+//! [`super::target`] whether a target may be.
 
+use std::net::IpAddr;
+
+use super::access;
 use super::gate::Gate;
-use crate::config::{Messages, Subprotocols};
+use super::named::named;
+use crate::config::{Destination, Messages, Subprotocols};
 use crate::proto::close::CloseCode;
 use crate::proto::connect::ConnectError;
 use crate::proto::encoding::Encoding;
@@ -20,6 +25,10 @@ pub struct Admission {
     pub encoding: Encoding,
     /// The response that opens it.
     pub response: Vec<u8>,
+    /// Who asks, where that is not who connected: a trusted proxy stands between.
+    pub client: Option<IpAddr>,
+    /// The target, where the request names it.
+    pub named: Option<Destination>,
 }
 
 /// A refusal over HTTP (RFC 9110 §15).
@@ -27,14 +36,22 @@ pub struct Admission {
 pub enum Status {
     /// 400
     BadRequest,
+    /// 401, for a request without credentials, or with wrong ones.
+    Unauthorized(Challenge),
     /// 403
     Forbidden,
+    /// 404
+    NotFound,
     /// 405, for what is not `CONNECT` where nothing else is spoken.
     MethodNotAllowed,
     /// 407, for a `CONNECT` without credentials, or with wrong ones (RFC 7617 §2).
     ProxyAuthRequired,
     /// 408
     RequestTimeout,
+    /// 413, which a WebSocket alone is told, by its close code.
+    ContentTooLarge,
+    /// 415, likewise.
+    UnsupportedMedia,
     /// 426, for what is no upgrade.
     UpgradeRequired,
     /// 426, for an upgrade to another version.
@@ -47,6 +64,31 @@ pub enum Status {
     Unavailable,
     /// 504
     GatewayTimeout,
+}
+
+/// What a 401 asks for, by `WWW-Authenticate` (RFC 7617 §2, RFC 6750 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// User and password.
+    Basic,
+    /// A token.
+    Bearer,
+    /// One of the two.
+    Either,
+}
+
+impl Challenge {
+    /// In a line each, which more clients understand than one list.
+    fn fields(self) -> &'static str {
+        match self {
+            Self::Basic => "WWW-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"\r\n",
+            Self::Bearer => "WWW-Authenticate: Bearer realm=\"ws-tcp-proxy\"\r\n",
+            Self::Either => {
+                "WWW-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"\r\n\
+                 WWW-Authenticate: Bearer realm=\"ws-tcp-proxy\"\r\n"
+            }
+        }
+    }
 }
 
 impl Status {
@@ -65,13 +107,17 @@ impl Status {
     pub fn close_code(self) -> CloseCode {
         match self {
             Self::BadRequest
+            | Self::Unauthorized(_)
             | Self::Forbidden
+            | Self::NotFound
             | Self::MethodNotAllowed
             | Self::ProxyAuthRequired
             | Self::RequestTimeout
             | Self::UpgradeRequired
             | Self::VersionRequired
             | Self::HeadTooLarge => CloseCode::POLICY_VIOLATION,
+            Self::ContentTooLarge => CloseCode::MESSAGE_TOO_BIG,
+            Self::UnsupportedMedia => CloseCode::UNSUPPORTED_DATA,
             Self::Unavailable => CloseCode::TRY_AGAIN_LATER,
             Self::BadGateway | Self::GatewayTimeout => CloseCode::BAD_GATEWAY,
         }
@@ -80,7 +126,9 @@ impl Status {
     fn line(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::BadRequest => (400, "Bad Request", ""),
+            Self::Unauthorized(challenge) => (401, "Unauthorized", challenge.fields()),
             Self::Forbidden => (403, "Forbidden", ""),
+            Self::NotFound => (404, "Not Found", ""),
             // What is allowed must be named (RFC 9110 §15.5.6), and how to authenticate (§11.7.1).
             Self::MethodNotAllowed => (405, "Method Not Allowed", "Allow: CONNECT\r\n"),
             Self::ProxyAuthRequired => (
@@ -89,6 +137,8 @@ impl Status {
                 "Proxy-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"\r\n",
             ),
             Self::RequestTimeout => (408, "Request Timeout", ""),
+            Self::ContentTooLarge => (413, "Content Too Large", ""),
+            Self::UnsupportedMedia => (415, "Unsupported Media Type", ""),
             // An Upgrade field must be named by Connection (RFC 9110 §7.8).
             Self::UpgradeRequired => {
                 (426, "Upgrade Required", "Upgrade: websocket\r\nConnection: Upgrade\r\n")
@@ -115,12 +165,14 @@ pub struct Refusal {
     pub reason: String,
     /// The request was HEAD: no body (RFC 9110 §9.3.2).
     pub bodiless: bool,
+    /// Who was refused, where a trusted proxy stands between.
+    pub client: Option<IpAddr>,
 }
 
 impl Refusal {
     /// A refusal with a body.
     pub fn new(status: Status, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), bodiless: false }
+        Self { status, reason: reason.into(), bodiless: false, client: None }
     }
 
     /// The response as it goes over the wire.
@@ -169,11 +221,13 @@ impl From<ConnectError> for Refusal {
     }
 }
 
-/// Chooses what a good request is answered with.
+/// Decides whether a good request is welcome, and what it is answered with.
 ///
 /// # Errors
-/// 400 for an `?encoding=` that is unknown or not allowed here.
+/// What [`access::judge`] and [`named`] say, or 400 for an `?encoding=` that is unknown or not allowed
+/// here.
 pub fn admit(request: &Request, gate: Gate) -> Result<Admission, Refusal> {
+    let client = access::judge(request, gate)?;
     let messages = &gate.route.messages;
     let asked = match request.query_value("encoding") {
         Some(name) => Some(asked_encoding(name, messages)?),
@@ -183,7 +237,9 @@ pub fn admit(request: &Request, gate: Gate) -> Result<Admission, Refusal> {
         request.subprotocols.iter().copied().find(|name| speaks(name, asked, messages));
     // `binary` and `base64` are the subprotocols of websockify and name an encoding.
     let encoding = asked.or_else(|| subprotocol.and_then(negotiated)).unwrap_or(messages.encoding);
-    Ok(Admission { encoding, response: switching_protocols(&request.accept, subprotocol) })
+    let named = named(request, gate)?;
+    let response = switching_protocols(&request.accept, subprotocol);
+    Ok(Admission { encoding, response, client, named })
 }
 
 fn asked_encoding(name: &str, messages: &Messages) -> Result<Encoding, Refusal> {
@@ -210,8 +266,8 @@ fn negotiated(subprotocol: &str) -> Option<Encoding> {
     }
 }
 
-/// Whether we answer with this subprotocol: it is in our list, and the encoding it names, if any,
-/// is allowed and not contradicted by the query.
+/// Whether we answer with this subprotocol: it is in our list, it is not a secret, and the encoding
+/// it names, if any, is allowed and not contradicted by the query.
 fn speaks(name: &str, asked: Option<Encoding>, messages: &Messages) -> bool {
     let listed = match &messages.subprotocols {
         Subprotocols::Any => is_token(name),
@@ -220,7 +276,7 @@ fn speaks(name: &str, asked: Option<Encoding>, messages: &Messages) -> bool {
     let fits = negotiated(name).map_or(true, |encoding| {
         messages.allowed.contains(encoding) && asked.map_or(true, |asked| asked == encoding)
     });
-    listed && fits && name.len() <= MAX_SUBPROTOCOL
+    listed && fits && access::bearer(name).is_none() && name.len() <= MAX_SUBPROTOCOL
 }
 
 /// RFC 9110 §5.6.2; what is echoed must be one, whatever the client offered.
@@ -300,6 +356,21 @@ mod tests {
         assert_eq!(answer, Ok((Encoding::Binary, Some("mqtt".into()))));
     }
 
+    /// A page offers it beside one that can be answered.
+    #[test]
+    fn a_token_among_the_subprotocols_is_never_echoed() {
+        let any = Messages { subprotocols: Subprotocols::Any, ..Messages::default() };
+        let named = Subprotocols::Listed(vec!["bearer.abc".into(), "Bearer.".into()]);
+        let named = Messages { subprotocols: named, ..Messages::default() };
+        for messages in [&any, &named] {
+            for offered in ["bearer.abc", "Bearer.", "BEARER.abc"] {
+                assert_eq!(choice("", &[offered], messages), Ok((Encoding::Binary, None)));
+            }
+        }
+        let answer = choice("", &["bearer.abc", "mqtt"], &any);
+        assert_eq!(answer, Ok((Encoding::Binary, Some("mqtt".into()))));
+    }
+
     #[test]
     fn a_refusal_is_one_line_with_its_length() {
         let text = |refusal: &Refusal| String::from_utf8(refusal.response()).unwrap();
@@ -347,12 +418,32 @@ mod tests {
         assert!(String::from_utf8(asks).unwrap().contains(challenge));
     }
 
+    /// RFC 7617 §2, RFC 6750 §3.
+    #[test]
+    fn a_401_says_what_to_show() {
+        let basic = "WWW-Authenticate: Basic realm=\"ws-tcp-proxy\", charset=\"UTF-8\"";
+        let bearer = "WWW-Authenticate: Bearer realm=\"ws-tcp-proxy\"";
+        for (challenge, lines) in [
+            (Challenge::Basic, &[basic][..]),
+            (Challenge::Bearer, &[bearer]),
+            (Challenge::Either, &[basic, bearer]),
+        ] {
+            let refusal = Refusal::new(Status::Unauthorized(challenge), "x");
+            let response = String::from_utf8(refusal.response()).unwrap();
+            assert!(response.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{response}");
+            let challenges = response.lines().filter(|line| line.starts_with("WWW-"));
+            assert_eq!(challenges.collect::<Vec<_>>(), lines);
+        }
+    }
+
     #[test]
     fn every_status_has_a_close_code() {
         use Status::*;
         for (status, code) in [
             (BadRequest, 1008),
+            (Unauthorized(Challenge::Basic), 1008),
             (Forbidden, 1008),
+            (NotFound, 1008),
             (MethodNotAllowed, 1008),
             (ProxyAuthRequired, 1008),
             (RequestTimeout, 1008),

@@ -1,7 +1,10 @@
 //! Credential files: who may use a listener, or what a client authorizes itself with (RFC 7617,
 //! RFC 6750).
 //!
-//! Owns the format: one credential per line, blank lines and lines that begin with `#` skipped.
+//! Owns the format: one credential per line, blank lines and lines that begin with `#` skipped. In
+//! place of a credential there can be its hash, `sha256:` and 64 hexadecimal digits (feature
+//! `hashed-credentials`), so that whoever reads the file learns nothing that could be shown. That
+//! holds for what cannot be guessed: no salt or slow hash makes up for a short password.
 //! Never reads a file, and never shows a secret: not in an error, not in `Debug`.
 
 use std::fmt;
@@ -27,11 +30,15 @@ pub enum Kind {
     Bearer,
 }
 
+/// What stands before the hash of a credential.
+const HASHED: &str = "sha256:";
+
 /// The credentials of a file; at least one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    authorization: String,
+    authorization: Option<String>,
     digests: Vec<[u8; 20]>,
+    hashes: Vec<[u8; 32]>,
 }
 
 impl Credentials {
@@ -45,29 +52,37 @@ impl Credentials {
             return Err(CredentialsError::TooLarge);
         }
         let text = text.strip_prefix(BOM).unwrap_or(text);
-        let mut first = None;
-        let mut digests = Vec::new();
+        let mut lines = Vec::new();
         for (index, line) in text.split(|b| *b == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.starts_with(b"#") || line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let secret = secret(line, kind)
+            let line = read(line, kind)
                 .map_err(|flaw| CredentialsError::Line { number: index + 1, flaw })?;
-            first.get_or_insert(secret);
-            digests.push(digest(secret.as_bytes()));
+            lines.push(line);
         }
-        let first = first.ok_or(CredentialsError::Empty)?;
-        let authorization = match kind {
-            Kind::Basic => format!("Basic {}", STANDARD.encode(first)),
-            Kind::Bearer => format!("Bearer {first}"),
+        let authorization = match lines.first().ok_or(CredentialsError::Empty)? {
+            Line::Plain(first) => Some(match kind {
+                Kind::Basic => format!("Basic {}", STANDARD.encode(first)),
+                Kind::Bearer => format!("Bearer {first}"),
+            }),
+            Line::Hashed(_) => None,
         };
-        Ok(Self { authorization, digests })
+        let (mut digests, mut hashes) = (Vec::new(), Vec::new());
+        for line in lines {
+            match line {
+                Line::Plain(secret) => digests.push(digest(secret.as_bytes())),
+                Line::Hashed(hash) => hashes.push(hash),
+            }
+        }
+        Ok(Self { authorization, digests, hashes })
     }
 
     /// The value of `Authorization` or `Proxy-Authorization` for the first credential. A secret.
-    pub fn authorization(&self) -> &str {
-        &self.authorization
+    /// `None` if only its hash is known.
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     /// Whether `presented` is one of the credentials: a token, or `user:password` as decoded.
@@ -77,38 +92,86 @@ impl Credentials {
     /// byte of every one is visited, none decides a branch, and a match ends nothing. Of SHA-1 no
     /// more is asked than that nobody finds a second text for the digest of an unknown one.
     pub fn accepts(&self, presented: &[u8]) -> bool {
-        let presented = digest(presented);
-        let mut found = 0;
-        for stored in &self.digests {
-            let differs = stored.iter().zip(presented).fold(0, |bits, (a, b)| bits | (a ^ b));
-            // Opaque to the optimizer, which might otherwise stop at the first match.
-            found |= u8::from(black_box(differs) == 0);
+        let mut found = matches(&self.digests, digest(presented));
+        if !self.hashes.is_empty() {
+            found |= sha256(presented).map_or(0, |hash| matches(&self.hashes, hash));
         }
         black_box(found) != 0
     }
 }
 
+/// 1 if one of the digests is that one, else 0.
+fn matches<const N: usize>(stored: &[[u8; N]], presented: [u8; N]) -> u8 {
+    let mut found = 0;
+    for stored in stored {
+        let differs = stored.iter().zip(presented).fold(0, |bits, (a, b)| bits | (a ^ b));
+        // Opaque to the optimizer, which might otherwise stop at the first match.
+        found |= u8::from(black_box(differs) == 0);
+    }
+    found
+}
+
 /// How many there are, and nothing of them.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({})", self.digests.len())
+        write!(f, "Credentials({})", self.digests.len() + self.hashes.len())
     }
+}
+
+/// A line that is neither blank nor a comment.
+enum Line<'a> {
+    /// The credential itself.
+    Plain(&'a str),
+    /// Its SHA-256.
+    Hashed([u8; 32]),
 }
 
 fn digest(secret: &[u8]) -> [u8; 20] {
     Sha1::from(secret).digest().bytes()
 }
 
-/// The credential in a line that is neither blank nor a comment.
-fn secret(line: &[u8], kind: Kind) -> Result<&str, Flaw> {
+/// `None` where it cannot be computed.
+#[cfg(feature = "hashed-credentials")]
+fn sha256(secret: &[u8]) -> Option<[u8; 32]> {
+    use sha2::Digest;
+    Some(sha2::Sha256::digest(secret).into())
+}
+
+#[cfg(not(feature = "hashed-credentials"))]
+fn sha256(_: &[u8]) -> Option<[u8; 32]> {
+    None
+}
+
+/// What stands in a line that is neither blank nor a comment.
+fn read(line: &[u8], kind: Kind) -> Result<Line<'_>, Flaw> {
     if line.len() > MAX_LINE {
         return Err(Flaw::TooLong);
     }
     let text = std::str::from_utf8(line).map_err(|_| Flaw::NotUtf8)?;
-    let text = match kind {
-        Kind::Basic => text,
-        Kind::Bearer => text.trim_matches([' ', '\t']),
-    };
+    let trimmed = text.trim_matches([' ', '\t']);
+    match (trimmed.strip_prefix(HASHED), kind) {
+        // A user may be called sha256; a token has no colon.
+        (Some(digits), Kind::Bearer) => hashed(digits).map(Line::Hashed),
+        (Some(digits), Kind::Basic) if digits.len() == 64 => hashed(digits).map(Line::Hashed),
+        (_, Kind::Bearer) => secret(trimmed, kind).map(Line::Plain),
+        (_, Kind::Basic) => secret(text, kind).map(Line::Plain),
+    }
+}
+
+fn hashed(digits: &str) -> Result<[u8; 32], Flaw> {
+    if sha256(b"").is_none() {
+        return Err(Flaw::Hashed);
+    }
+    let mut hash = [0; 32];
+    let nibbles = digits.chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<_>>>();
+    let nibbles = nibbles.filter(|nibbles| nibbles.len() == 64).ok_or(Flaw::NotAHash)?;
+    for (byte, pair) in hash.iter_mut().zip(nibbles.chunks_exact(2)) {
+        *byte = (pair[0] << 4 | pair[1]) as u8; // two digits of four bits
+    }
+    Ok(hash)
+}
+
+fn secret(text: &str, kind: Kind) -> Result<&str, Flaw> {
     if text.contains(char::is_control) {
         return Err(Flaw::Control);
     }
@@ -154,6 +217,10 @@ pub enum Flaw {
     NoColon,
     /// A token with characters that none has.
     NotAToken,
+    /// Something else than 64 hexadecimal digits where the hash of a credential should be.
+    NotAHash,
+    /// A hash, and the feature `hashed-credentials` is not there to compute one.
+    Hashed,
 }
 
 impl fmt::Display for CredentialsError {
@@ -170,6 +237,11 @@ impl fmt::Display for CredentialsError {
             Flaw::NoColon => "has no colon; write user:password",
             Flaw::NotAToken => {
                 "is not a bearer token; it takes letters, digits and -._~+/ with = at the end"
+            }
+            Flaw::NotAHash => "is not a hash; write sha256: and 64 hexadecimal digits",
+            Flaw::Hashed => {
+                "is a hash, which this build cannot check; build it with \
+                 --features hashed-credentials, or write the credential itself"
             }
         };
         write!(f, "line {number} {flaw}")
@@ -200,7 +272,7 @@ mod tests {
     /// RFC 7617 §2 and §2.1, RFC 6750 §2.1.
     #[test]
     fn authorizes_as_the_rfcs_do_with_the_first_credential() {
-        let authorization = |parsed: Result<Credentials, _>| parsed.unwrap().authorization;
+        let authorization = |parsed: Result<Credentials, _>| parsed.unwrap().authorization.unwrap();
         let aladdin = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
         assert_eq!(authorization(basic("Aladdin:open sesame")), aladdin);
         assert_eq!(authorization(basic("# us\n\nAladdin:open sesame\na:b\n")), aladdin);
@@ -251,6 +323,42 @@ mod tests {
         for empty in ["", "\n\r\n \t\n", "# a:1", "\u{feff}"] {
             assert_eq!(basic(empty), Err(CredentialsError::Empty), "{empty:?}");
         }
+    }
+
+    /// What `printf %s user:sesame | sha256sum` prints, and what the same of `sesame` does.
+    const USER: &str = "238ec1e47335e1e20075036869de394c799ea4562564be7d0da1758238998090";
+    const TOKEN: &str = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
+
+    #[test]
+    #[cfg(feature = "hashed-credentials")]
+    fn a_hash_stands_for_its_credential() {
+        let users = basic(format!("a:1\nsha256:{USER}\n")).unwrap();
+        assert_eq!(users.authorization(), Some("Basic YTox"));
+        let tokens = bearer(format!(" sha256:{}\r\nabc", TOKEN.to_uppercase())).unwrap();
+        assert_eq!(tokens.authorization(), None);
+        assert_eq!(format!("{tokens:?}"), "Credentials(2)");
+        for (known, good, bad) in [(&users, "user:sesame", "sesame"), (&tokens, "sesame", "user")] {
+            assert!(known.accepts(good.as_bytes()) && !known.accepts(bad.as_bytes()));
+            for hash in [USER, TOKEN] {
+                assert!(!known.accepts(hash.as_bytes()));
+                assert!(!known.accepts(format!("sha256:{hash}").as_bytes()));
+            }
+        }
+        assert!(users.accepts(b"a:1") && tokens.accepts(b"abc"));
+        for wrong in [&TOKEN[1..], "", &TOKEN.replace('d', "g"), &TOKEN.replace('d', "\u{e9}")] {
+            assert_eq!(flaw(bearer(format!("sha256:{wrong}"))), (1, Flaw::NotAHash), "{wrong}");
+        }
+        assert!(basic("sha256:secret").unwrap().accepts(b"sha256:secret"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "hashed-credentials"))]
+    fn a_hash_asks_for_a_build_that_can_check_it() {
+        assert_eq!(flaw(basic(format!("a:1\nsha256:{USER}\n"))), (2, Flaw::Hashed));
+        assert_eq!(flaw(bearer(format!("sha256:{TOKEN}"))), (1, Flaw::Hashed));
+        let text = bearer(format!("sha256:{TOKEN}")).unwrap_err().to_string();
+        assert!(text.contains("--features hashed-credentials"), "{text}");
+        assert!(basic("sha256:secret").unwrap().accepts(b"sha256:secret"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::credentials::Credentials;
+use super::tokens::Tokens;
 use crate::config::Route;
 
 /// What the files of a route say.
@@ -12,12 +13,19 @@ pub struct Secrets {
     pub ours: Option<Credentials>,
     /// Who may use a `connect://` listener.
     pub users: Option<Credentials>,
+    /// The users one of which a request for a WebSocket must show.
+    pub basic: Option<Credentials>,
+    /// The same by token.
+    pub bearer: Option<Credentials>,
+    /// Where tokens lead.
+    pub tokens: Option<Tokens>,
 }
 
 impl Secrets {
     /// Whether there are any.
     pub fn are_there(&self) -> bool {
-        self.ours.is_some() || self.users.is_some()
+        let files = [&self.ours, &self.users, &self.basic, &self.bearer];
+        files.into_iter().any(Option::is_some) || self.tokens.is_some()
     }
 }
 

@@ -2,14 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admit;
 pub mod cidr;
 pub mod credentials;
 pub mod forwarded;
 pub mod gate;
+pub mod json_target;
+pub mod named;
 pub mod origin;
 pub mod rule;
 pub mod rules;
 pub mod special;
 pub mod target;
 pub mod tokens;
+pub mod unix;

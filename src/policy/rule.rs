@@ -9,19 +9,23 @@ use std::str::FromStr;
 
 use super::cidr::{self, is_number, CidrError, Network};
 use super::special::{Class, Special};
+use super::unix::{Sockets, UnixError};
+use crate::config::UnixName;
 use crate::proto::authority::{Host, HostPort};
 
 /// RFC 1035 §2.3.4, without the root's dot.
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// `HOST[:PORTS]`, the value of `--allow` and `--deny`.
+/// `HOST[:PORTS]` or `unix:NAME`, the value of `--allow` and `--deny`.
 ///
 /// HOST is an address, a network (`10.0.0.0/8`, `[fd00::/8]`), a name, `*.` and a name, or `any`.
 /// PORTS is a list of ports and ranges (`22,8000-8010`); without one it is every port.
+/// NAME is `/path`, `@name`, or a directory, `/path/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     host: Pattern,
+    /// Every port, where there are none.
     ports: Ports,
 }
 
@@ -37,8 +41,18 @@ impl Rule {
             (Pattern::Any, _) => true,
             (Pattern::Name(ours), Host::Name(name)) => ours.eq_ignore_ascii_case(rootless(name)),
             (Pattern::Under(ours), Host::Name(name)) => is_under(ours, rootless(name)),
-            (Pattern::Net(_), _) | (_, Host::Ip(_)) => false,
+            (Pattern::Net(_) | Pattern::Unix(_), _) | (_, Host::Ip(_)) => false,
         }
+    }
+
+    /// Whether it is about that unix socket. `any` is not.
+    pub(super) fn has_unix(&self, name: &UnixName) -> bool {
+        matches!(&self.host, Pattern::Unix(sockets) if sockets.contain(name))
+    }
+
+    /// Whether it is about everything that there is.
+    pub(super) fn is_everything(&self) -> bool {
+        self.host == Pattern::Any && self.ports.0 == [EVERY_PORT]
     }
 
     /// Whether it goes by the address alone.
@@ -52,7 +66,7 @@ impl Rule {
             Pattern::Name(name) | Pattern::Under(name) => {
                 name == "localhost" || is_under("localhost", name)
             }
-            Pattern::Any | Pattern::Net(_) => false,
+            Pattern::Any | Pattern::Net(_) | Pattern::Unix(_) => false,
         }
     }
 
@@ -86,6 +100,7 @@ enum Pattern {
     Name(String),
     /// Without its `*.`.
     Under(String),
+    Unix(Sockets),
 }
 
 /// Whether labels stand in front of `domain`. Byte by byte, since what a peer names may be anything.
@@ -116,6 +131,7 @@ impl fmt::Display for Rule {
             Pattern::Net(net) => write!(f, "{net}"),
             Pattern::Name(name) => f.write_str(name),
             Pattern::Under(name) => write!(f, "*.{name}"),
+            Pattern::Unix(sockets) => write!(f, "{sockets}"),
         }?;
         if self.ports.0 == [EVERY_PORT] {
             return Ok(());
@@ -181,6 +197,16 @@ impl FromStr for Rule {
 }
 
 fn read(text: &str) -> Result<Rule, RuleError> {
+    if let Some(name) = behind_unix(text) {
+        let sockets = Sockets::parse(name).map_err(|error| {
+            let example = match error {
+                UnixError::Star => format!("unix:{}", name.trim_end_matches('*')),
+                _ => "unix:/run/app.sock".into(),
+            };
+            RuleError::new(error.to_string()).like(example)
+        })?;
+        return Ok(Rule { host: Pattern::Unix(sockets), ports: Ports(vec![EVERY_PORT]) });
+    }
     let (host_text, ports_text) = split(text)?;
     let suffix = ports_text.map(|ports| format!(":{ports}")).unwrap_or_default();
     let host = host(host_text).map_err(|error| {
@@ -192,6 +218,13 @@ fn read(text: &str) -> Result<Rule, RuleError> {
         None => Ports(vec![EVERY_PORT]),
     };
     Ok(Rule { host, ports })
+}
+
+/// What follows `unix:`, unless that is a host of that name in front of its ports.
+fn behind_unix(text: &str) -> Option<&str> {
+    let (scheme, name) = text.split_once(':')?;
+    let is_ports = name.starts_with(|c: char| c.is_ascii_digit());
+    (scheme.eq_ignore_ascii_case("unix") && !is_ports).then_some(name)
 }
 
 /// HOST, and PORTS if there are some.
@@ -382,6 +415,12 @@ mod tests {
             ("any:1-65535", "any"),
             ("any:22,8000-8010,9-9", "any:22,8000-8010,9"),
             ("any:65535", "any:65535"),
+            ("unix:/run/app.sock", "unix:/run/app.sock"),
+            ("Unix:/run/app/", "unix:/run/app/"),
+            ("unix:/", "unix:/"),
+            ("unix:@name", "unix:@name"),
+            ("unix:22", "unix:22"),
+            ("unix", "unix"),
         ] {
             assert_eq!(same(text), written, "{text}");
             assert_eq!(same(written), written, "{text}");
@@ -455,6 +494,15 @@ mod tests {
             ("::1:22,80", "needs brackets", "[::1]:22,80"),
             ("::1:0x", "is not an IPv6 address", usual),
             ("a:b:c", "is not an IPv6 address", usual),
+            ("unix:", "no path or name", "unix:/run/app.sock"),
+            ("unix:@", "no path or name", "unix:/run/app.sock"),
+            ("unix:run/app.sock", "is neither an absolute path", "unix:/run/app.sock"),
+            ("unix:http", "is neither an absolute path", "unix:/run/app.sock"),
+            ("unix:/run/*", "has a *", "unix:/run/"),
+            ("unix:/run/../*", "has a *", usual),
+            ("unix:/run/../a", "has //, . or ..", "unix:/run/app.sock"),
+            ("unix://", "has //, . or ..", "unix:/run/app.sock"),
+            ("unix:/run/a b", "' '", "unix:/run/app.sock"),
         ] {
             let error = text.parse::<Rule>().expect_err(text);
             assert!(error.to_string().contains(problem), "{text}: {error}");
@@ -478,6 +526,7 @@ mod tests {
     fn any_text_comes_back_as_it_was_read_or_has_an_example() {
         let pieces = [
             "any",
+            "unix:",
             "*",
             "*.",
             "a",

@@ -13,6 +13,8 @@
 //! | `db.internal` | where that name leads | that name |
 //! | `*.lab.example` | the same with one or more labels in front | those names |
 //! | `any` | every ordinary address | everything |
+//! | `unix:/path`, `unix:@name` | that unix socket | that one |
+//! | `unix:/path/` | those in that directory, however deep | those |
 //!
 //! The addresses in [`super::special`] (loopback, link-local, cloud metadata, ...) are not ordinary.
 //! They need a network that lies within their own range, for nobody who allows a name, `any` or
@@ -27,6 +29,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::special::{embedded, Class, Special};
+use super::unix::is_plain;
+use crate::config::UnixName;
 use crate::proto::authority::{Host, HostPort};
 
 pub use super::rule::{Rule, RuleError};
@@ -74,16 +78,26 @@ impl Rules {
         }
     }
 
+    /// The part of [`Rules::check`] that is about `--deny`, for a target that needs no rule that
+    /// allows it.
+    ///
+    /// # Errors
+    /// A rule denies it.
+    pub fn check_denied(&self, target: &HostPort, ip: IpAddr) -> Result<(), Denied> {
+        let inner = embedded(ip).map(|(inner, _)| inner);
+        match self.deny.iter().any(|rule| rule.has_port(target) && rule.shuts(target, ip, inner)) {
+            true => Err(Denied::ByRule),
+            false => Ok(()),
+        }
+    }
+
     /// Decides on one resolved address of `target`: the very address that will be dialled. For a
     /// literal host that is the literal.
     ///
     /// # Errors
     /// It must not be dialled.
     pub fn check(&self, target: &HostPort, ip: IpAddr) -> Result<(), Denied> {
-        let inner = embedded(ip).map(|(inner, _)| inner);
-        if self.deny.iter().any(|rule| rule.has_port(target) && rule.shuts(target, ip, inner)) {
-            return Err(Denied::ByRule);
-        }
+        self.check_denied(target, ip)?;
         let special = Special::of(ip);
         let opening = || self.allow.iter().filter(|rule| rule.opens(target, ip, special));
         if opening().any(|rule| rule.has_port(target)) {
@@ -95,6 +109,30 @@ impl Rules {
                 Err(Denied::Special(class))
             }
             _ => Err(Denied::NoRule),
+        }
+    }
+
+    /// The part of [`Rules::check_unix`] that is about `--deny`.
+    ///
+    /// # Errors
+    /// A rule denies it.
+    pub fn check_unix_denied(&self, name: &UnixName) -> Result<(), Denied> {
+        match self.deny.iter().any(|rule| rule.is_everything() || rule.has_unix(name)) {
+            true => Err(Denied::ByRule),
+            false => Ok(()),
+        }
+    }
+
+    /// Decides on a unix socket, whose path is compared as it is written. One in another spelling
+    /// than [`super::unix::unix_name`] takes is never allowed.
+    ///
+    /// # Errors
+    /// It must not be dialled.
+    pub fn check_unix(&self, name: &UnixName) -> Result<(), Denied> {
+        self.check_unix_denied(name)?;
+        match is_plain(name) && self.allow.iter().any(|rule| rule.has_unix(name)) {
+            true => Ok(()),
+            false => Err(Denied::NoRule),
         }
     }
 }
@@ -400,6 +438,43 @@ mod tests {
             let answer = rules(allow, deny).may_allow(&target(name, port));
             assert_eq!(answer, verdict, "--allow {allow} --deny {deny}, {name}:{port}");
         }
+    }
+
+    #[test]
+    fn a_unix_socket_needs_a_rule_of_its_own() {
+        for (allow, deny, name, verdict) in [
+            ("unix:/run/app.sock", "", "/run/app.sock", Ok(())),
+            ("unix:/run/app.sock", "", "/run/app.sock2", Err(Denied::NoRule)),
+            ("unix:/run/app.sock", "", "/run/app.sock/x", Err(Denied::NoRule)),
+            ("unix:/run/app.sock", "", "@/run/app.sock", Err(Denied::NoRule)),
+            ("unix:/run/app/", "", "/run/app/a", Ok(())),
+            ("unix:/run/app/", "", "/run/app/a/b", Ok(())),
+            ("unix:/run/app/", "", "/run/app", Err(Denied::NoRule)),
+            ("unix:/run/app/", "", "/run/apple", Err(Denied::NoRule)),
+            ("unix:/run/app/", "", "/run/app/../a", Err(Denied::NoRule)),
+            ("unix:/", "", "/etc/a", Ok(())),
+            ("unix:@app", "", "@app", Ok(())),
+            ("unix:@app", "", "@app2", Err(Denied::NoRule)),
+            ("unix:@app", "", "/app", Err(Denied::NoRule)),
+            ("any 0.0.0.0/0 localhost unix", "", "/run/app.sock", Err(Denied::NoRule)),
+            ("any", "", "@app", Err(Denied::NoRule)),
+            ("unix:/run/", "unix:/run/app/", "/run/app/a", Err(Denied::ByRule)),
+            ("unix:/run/", "unix:/run/app/", "/run/app//a", Err(Denied::NoRule)),
+            ("unix:/run/", "unix:/run/app/", "/run/b", Ok(())),
+            ("unix:/run/", "any", "/run/b", Err(Denied::ByRule)),
+            ("unix:/run/", "any:1-1023", "/run/b", Ok(())),
+        ] {
+            let unix = match name.strip_prefix('@') {
+                Some(name) => UnixName::Abstract(name.into()),
+                None => UnixName::Path(name.into()),
+            };
+            let said = rules(allow, deny).check_unix(&unix);
+            assert_eq!(said, verdict, "--allow {allow} --deny {deny}, {name}");
+        }
+        let sockets = rules("unix:/ unix:@app", "");
+        assert_eq!(literal(&sockets, "10.0.0.1"), Err(Denied::NoRule));
+        assert_eq!(named(&sockets, "app", "10.0.0.1"), Err(Denied::NoRule));
+        assert_eq!(literal(&rules("any", "unix:/"), "10.0.0.1"), Ok(()));
     }
 
     #[test]

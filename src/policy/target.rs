@@ -5,7 +5,7 @@
 //! checked.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::admit::{Refusal, Status};
 use super::credentials::Credentials;
@@ -33,14 +33,28 @@ pub fn target(
         Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => {
             Destination::Tcp(target.clone())
         }
-        Remote::Connect => {
+        Remote::Connect | Remote::Json | Remote::Token(_) | Remote::Query => {
             let named = named.ok_or(TargetError::Unnamed)?;
-            if let Destination::Tcp(named) = named {
-                route.rules.may_allow(named)?;
-            }
+            may_allow(route, named)?;
             named.clone()
         }
     }))
+}
+
+/// Whether `named` may lead anywhere, asked before it is looked up.
+fn may_allow(route: &Route, named: &Destination) -> Result<(), Denied> {
+    match named {
+        Destination::Tcp(_) if is_listed(route) => Ok(()),
+        Destination::Tcp(named) => route.rules.may_allow(named),
+        Destination::Unix(named) if is_listed(route) => route.rules.check_unix_denied(named),
+        Destination::Unix(named) => route.rules.check_unix(named),
+    }
+}
+
+/// Whether a target is allowed by standing in the file that names it: whoever connects has chosen
+/// a line that the operator wrote.
+fn is_listed(route: &Route) -> bool {
+    matches!(route.remote, Remote::Token(_)) && route.rules.is_empty()
 }
 
 /// Decides on an address of a target that was named, before it is dialled.
@@ -48,10 +62,23 @@ pub fn target(
 /// # Errors
 /// No rule of the route allows it.
 pub fn check(route: &Route, named: Option<&Destination>, ip: IpAddr) -> Result<(), Denied> {
-    match (&route.remote, named) {
-        (Remote::Connect, Some(Destination::Tcp(named))) => route.rules.check(named, ip),
+    match named {
+        Some(Destination::Tcp(named)) if is_listed(route) => route.rules.check_denied(named, ip),
+        Some(Destination::Tcp(named)) if route.remote.is_named_by_peer() => {
+            route.rules.check(named, ip)
+        }
         _ => Ok(()),
     }
+}
+
+/// Decides on what one lookup has answered. Those of the addresses that come out well are to be
+/// dialled as they are: a second lookup may say something else.
+pub fn checked<'a>(
+    route: &'a Route,
+    named: Option<&'a Destination>,
+    addresses: &'a [SocketAddr],
+) -> impl Iterator<Item = Result<SocketAddr, Denied>> + 'a {
+    addresses.iter().map(move |address| check(route, named, address.ip()).map(|()| *address))
 }
 
 /// Why nothing is dialled.

@@ -66,6 +66,23 @@ impl HostPort {
     }
 }
 
+impl Host {
+    /// Reads a host that stands alone, an IPv6 address in brackets or without. Everything else is
+    /// as with [`HostPort::parse`].
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, AuthorityError> {
+        if let Some(rest) = text.strip_prefix('[') {
+            return ipv6(rest.strip_suffix(']').ok_or(AuthorityError::Unclosed)?);
+        }
+        match text.contains(':') {
+            true => ipv6(text),
+            false => ipv4_or_name(text),
+        }
+    }
+}
+
 /// What stands in brackets. A zone means something on one machine only (RFC 6874 §1).
 fn ipv6(text: &str) -> Result<Host, AuthorityError> {
     if text.contains('%') {
@@ -231,6 +248,17 @@ mod tests {
             assert_eq!(target.as_ref().map(HostPort::to_string).as_deref(), Ok(same), "{text}");
             assert_eq!(HostPort::parse(same), target, "{same}");
         }
+    }
+
+    #[test]
+    fn a_host_alone_is_what_stands_in_front_of_a_port() {
+        for host in ["example.com", "A.", "127.0.0.1", "[::1]", "127.1", "", "[::1", "[a]", "a@b"] {
+            let with_port = HostPort::parse(&format!("{host}:1")).map(|target| target.host);
+            assert_eq!(Host::parse(host).ok(), with_port.ok(), "{host}");
+        }
+        assert_eq!(Host::parse("::1"), Host::parse("[::1]"));
+        assert_eq!(Host::parse("a:80"), Err(AuthorityError::Ipv6));
+        assert_eq!(Host::parse("fe80::1%eth0"), Err(AuthorityError::Zone));
     }
 
     #[test]

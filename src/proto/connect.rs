@@ -8,11 +8,8 @@
 
 use std::fmt;
 
-use base64::engine::general_purpose::STANDARD;
-use base64::Engine;
-
 use super::authority::{AuthorityError, HostPort};
-use super::handshake::{syntax_error, Fields, HandshakeError, HeadLimits};
+use super::handshake::{basic_credentials, syntax_error, Fields, HandshakeError, HeadLimits};
 
 /// The answer that opens a tunnel. It has no body, whatever its fields say (RFC 9110 §9.3.6).
 pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
@@ -127,14 +124,7 @@ fn check(fields: &Fields) -> Result<Option<Vec<u8>>, ConnectError> {
     {
         return Err(ConnectError::Malformed("a CONNECT request has no body"));
     }
-    Ok(fields.one("Proxy-Authorization").map_err(repeated)?.and_then(basic))
-}
-
-/// `Basic` and the base64 of `user:password` (RFC 7617 §2); the scheme in any case.
-fn basic(value: &[u8]) -> Option<Vec<u8>> {
-    let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    scheme.eq_ignore_ascii_case("Basic").then(|| STANDARD.decode(token).ok())?
+    Ok(fields.one("Proxy-Authorization").map_err(repeated)?.and_then(basic_credentials))
 }
 
 /// Of the errors of [`Fields`], the one that it can have here.

@@ -72,7 +72,10 @@ impl<'a> Request<'a> {
     }
 
     /// The values of a header field, line by line.
-    pub fn field_lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + '_ {
+    pub fn field_lines(
+        &self,
+        name: &'static str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + '_ {
         Fields(&self.fields).all(name)
     }
 
@@ -123,7 +126,7 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
         }
     }
 
-    pub(super) fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + 'h {
+    pub(super) fn all(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> + 'h {
         self.0.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value)
     }
 
@@ -147,6 +150,23 @@ impl<'h, 'a: 'h> Fields<'h, 'a> {
     pub(super) fn has_token(&self, name: &'static str, token: &str) -> bool {
         self.tokens(name).any(|t| t.eq_ignore_ascii_case(token))
     }
+}
+
+/// The `user:password` in the value of `Authorization` or `Proxy-Authorization`: what is behind
+/// `Basic`, decoded (RFC 7617 §2). `None` for another scheme, or if it cannot be decoded.
+pub fn basic_credentials(value: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(behind_scheme(value, "Basic")?).ok()
+}
+
+/// The token in the value of `Authorization` (RFC 6750 §2.1).
+pub fn bearer_token(value: &[u8]) -> Option<&str> {
+    behind_scheme(value, "Bearer")
+}
+
+/// What a field shows under that scheme, whose name may be in any case (RFC 9110 §11.1).
+fn behind_scheme<'a>(value: &'a [u8], name: &str) -> Option<&'a str> {
+    let (scheme, shown) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(name).then(|| shown.trim_matches(' '))
 }
 
 /// Path and query of a request target, which may be a whole URL (RFC 9112 §3.2).

@@ -1,5 +1,7 @@
 //! Who ended a connection, and why: for the log, and for whoever asks.
 
+use std::net::IpAddr;
+
 use crate::policy::admit::Status;
 use crate::proto::close::CloseCode;
 use crate::proto::frame::FrameError;
@@ -96,6 +98,8 @@ pub struct Ended {
     pub why: Why,
     /// The close code that was received, or else sent.
     pub code: CloseCode,
+    /// Who leg 0 is, where a request was refused and a trusted proxy had said so in it.
+    pub client: Option<IpAddr>,
 }
 
 impl Ended {

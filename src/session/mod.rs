@@ -32,7 +32,7 @@ use crate::proto::close::{Close, CloseCode};
 use crate::proto::encoding::{Encoding, Pack, Unpack};
 use crate::proto::frame::{FrameError, FrameHeader, Opcode, Role, MAX_CONTROL_PAYLOAD, MAX_HEADER};
 use crate::proto::mask::{Keys, Mask};
-use crate::proto::message::{ControlPayload, Decoder, Piece, Step};
+use crate::proto::message::{ControlPayload, Decoder, Kind, Piece, Step};
 
 /// Bytes in the longest control frame.
 pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
@@ -45,6 +45,8 @@ pub enum Framing {
     /// As `Raw`, but decoding stops behind each piece of payload, so that what a stream begins
     /// with can be looked at; until [`Session::begin_stream`].
     Pieces,
+    /// As `Pieces`, of messages that are as they are, whatever the encoding.
+    Messages,
     /// As frames, ready for this endpoint's own peer: an echo.
     Frames,
 }
@@ -93,7 +95,9 @@ pub enum Stop {
     Full,
     /// The output is a piece of a message, the last one if it `ends`; there may be more input.
     Piece {
-        /// Whether the message does.
+        /// What the message is.
+        kind: Kind,
+        /// Whether it ends.
         ends: bool,
     },
     /// A Ping wants its answer; there may be more input.
@@ -153,7 +157,8 @@ impl Session {
             sending: Sending::Open,
             reply: Reply::None,
             unpack: Unpack::new(match options.framing {
-                Framing::Frames => Encoding::Binary, // payloads stay as they are
+                // Payloads stay as they are.
+                Framing::Frames | Framing::Messages => Encoding::Binary,
                 _ => options.encoding,
             }),
             pack: Pack::new(options.encoding, options.text_lossy),
@@ -169,7 +174,18 @@ impl Session {
 
     /// What the stream began with is known: from now on decoding does not stop behind each piece.
     pub fn begin_stream(&mut self) {
+        if self.framing == Framing::Messages {
+            self.unpack = Unpack::new(self.pack.encoding());
+        }
         self.framing = Framing::Raw;
+    }
+
+    /// A text message of our own as it goes over the wire, whatever the encoding of the stream.
+    pub fn text(&self, text: &[u8], keys: &mut Keys) -> Vec<u8> {
+        let mut out = vec![0; MAX_HEADER + text.len()];
+        let len = put_frame(&mut out, self.role, keys, Opcode::Text, text);
+        out.truncate(len);
+        out
     }
 
     /// Turns the wire bytes of the input into stream bytes of the output.
@@ -199,9 +215,9 @@ impl Session {
                 None => return Ok(Stop::Drained),
                 Some(Step::Payload(piece)) => match self.framing {
                     Framing::Raw => self.unpack.pass(hot, piece)?,
-                    Framing::Pieces => {
+                    Framing::Pieces | Framing::Messages => {
                         self.unpack.pass(hot, piece)?;
-                        return Ok(Stop::Piece { ends: piece.ends });
+                        return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
                     }
                     Framing::Frames => self.pass_frame(hot, keys, piece)?,
                 },

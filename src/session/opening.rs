@@ -104,6 +104,11 @@ impl Head {
         self.0.is_empty()
     }
 
+    /// What has come.
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Takes what came. `parse` says what a head means and how long it is; then the answer says
     /// how much of `bytes` belonged to it. `boundary` says that the end of `bytes` may complete
     /// it, not only a line's end.
@@ -119,7 +124,7 @@ impl Head {
         let sizes = HeadLimits { bytes: limits.max_head, headers: limits.max_headers };
         let kept = self.0.len();
         if kept > 0 {
-            self.grow(bytes, limits);
+            self.keep(bytes, limits);
             // Behind a good beginning only a line's end can complete anything, or show an error.
             let settles = boundary || kept < GREETING || bytes.contains(&b'\n');
             if !settles && self.0.len() < limits.max_head {
@@ -133,7 +138,7 @@ impl Head {
             Some((meaning, len)) => Some((meaning, len.saturating_sub(kept))),
             None => {
                 if kept == 0 {
-                    self.grow(bytes, limits);
+                    self.keep(bytes, limits);
                 }
                 None
             }
@@ -141,7 +146,7 @@ impl Head {
     }
 
     /// Keeps `bytes`, in storage that is never larger than a head may be.
-    fn grow(&mut self, bytes: &[u8], limits: &Limits) {
+    pub(super) fn keep(&mut self, bytes: &[u8], limits: &Limits) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
             let wanted = (2 * self.0.capacity()).clamp(needed, limits.max_head.max(needed));

@@ -98,3 +98,32 @@ fn an_echo_of_chunks_passes_them_as_they_are() {
     let (wire, stop) = decoded(&mut server, b"\x82\x83UUUU\x2a\x2b\x2c");
     assert_eq!((&wire[..], stop), (&b"\x82\x03\x7f\x7e\x79"[..], Ok(Stop::Drained)));
 }
+
+#[test]
+fn a_text_message_of_our_own_is_text_in_every_encoding() {
+    for encoding in Encoding::ALL {
+        let server = session(Role::Server, encoding, Framing::Messages);
+        assert_eq!(server.text(b"{}", &mut keys()), b"\x81\x02{}", "{encoding}");
+        let client = session(Role::Client, encoding, Framing::Messages);
+        let masked = [0x81, 0x82, 0x55, 0x55, 0x55, 0x55, b'{' ^ 0x55, b'}' ^ 0x55];
+        assert_eq!(client.text(b"{}", &mut keys()), masked, "{encoding}");
+    }
+}
+
+/// A message in front of the stream is as it is; what follows it has the encoding.
+#[test]
+fn the_encoding_begins_with_the_stream() {
+    let mut server = session(Role::Server, Encoding::Base64, Framing::Messages);
+    let masked = |first, payload: &[u8]| {
+        [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+    };
+    let stop = |kind, ends| Ok(Stop::Piece { kind, ends });
+    let part = decoded(&mut server, &masked(0x01, b"{"));
+    assert_eq!(part, (b"{".to_vec(), stop(Kind::Text, false)));
+    let rest = decoded(&mut server, &masked(0x80, b"}"));
+    assert_eq!(rest, (b"}".to_vec(), stop(Kind::Text, true)));
+    let binary = decoded(&mut server, &masked(0x82, b"x"));
+    assert_eq!(binary, (b"x".to_vec(), stop(Kind::Binary, true)));
+    server.begin_stream();
+    assert_eq!(decoded(&mut server, &masked(0x81, b"eA==")), (b"x".to_vec(), Ok(Stop::Drained)));
+}

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod http;
 pub mod proxy;
 pub mod relay;
+pub mod secret;
 pub mod server;
 pub mod socket;
 pub mod stream;
@@ -20,7 +21,7 @@ pub mod sys;
 pub mod target;
 pub mod ws;
 
-pub use file::TempFile;
+pub use file::{TempDir, TempFile};
 pub use frame::{frame, BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
 pub use http::Response;
 pub use proxy::Proxy;

@@ -1,7 +1,7 @@
 //! A connected stream socket whose every wait is bounded and says what it waited for.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -25,6 +25,11 @@ impl Stream {
     pub fn tcp(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect to the proxy");
         Self::new(stream.into())
+    }
+
+    /// From that address of this host (127.0.0.0/8), which is then the client's.
+    pub fn tcp_from(address: Ipv4Addr, port: u16) -> Self {
+        Self::new(sys::connect_from(address, port).expect("connect to the proxy"))
     }
 
     /// Like [`Self::tcp`], with little room in the kernel on both ends.

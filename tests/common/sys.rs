@@ -1,6 +1,7 @@
 //! The system calls that std does not offer, each behind a safe function.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -29,6 +30,20 @@ pub fn bound_socket() -> io::Result<OwnedFd> {
     let address = loopback(0);
     // SAFETY: bind(2) is given a valid sockaddr_in and its size.
     check(unsafe { libc::bind(socket.as_raw_fd(), as_sockaddr(&address), ADDRESS_LEN) })?;
+    Ok(socket)
+}
+
+/// Connects from that address (bind(2), connect(2)).
+pub fn connect_from(from: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: socket(2) takes plain numbers; the descriptor is ours alone.
+    let socket = unsafe { owned(libc::socket(libc::AF_INET, kind, 0))? };
+    let (here, there) = (address(from, 0), loopback(port));
+    // SAFETY: bind(2) and connect(2) are given valid sockaddr_in and their size.
+    unsafe {
+        check(libc::bind(socket.as_raw_fd(), as_sockaddr(&here), ADDRESS_LEN))?;
+        check(libc::connect(socket.as_raw_fd(), as_sockaddr(&there), ADDRESS_LEN))?;
+    }
     Ok(socket)
 }
 
@@ -142,11 +157,15 @@ pub fn replace_hosts_file(file: &std::ffi::CStr) -> io::Result<()> {
 const ADDRESS_LEN: libc::socklen_t = std::mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
 
 fn loopback(port: u16) -> libc::sockaddr_in {
+    address(Ipv4Addr::LOCALHOST, port)
+}
+
+fn address(ip: Ipv4Addr, port: u16) -> libc::sockaddr_in {
     // SAFETY: all-zero is a valid sockaddr_in (ip(7)).
     let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
     address.sin_family = libc::AF_INET as libc::sa_family_t;
     address.sin_port = port.to_be();
-    address.sin_addr.s_addr = u32::from(std::net::Ipv4Addr::LOCALHOST).to_be();
+    address.sin_addr.s_addr = u32::from(ip).to_be();
     address
 }
 

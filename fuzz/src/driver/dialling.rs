@@ -3,7 +3,7 @@
 
 use ws_tcp_proxy::policy::admit::{Refusal, Status};
 use ws_tcp_proxy::proto::response::ClientRequest;
-use ws_tcp_proxy::session::link::{Far, Opened, Reached};
+use ws_tcp_proxy::session::link::{Far, Names, Opened, Reached};
 
 use super::Driver;
 use crate::end::{send, End};
@@ -30,12 +30,12 @@ impl Driver {
 
     // As in the original.
 
-    pub(super) fn admit(&mut self) {
+    pub(super) fn admit(&mut self, names: Names) {
         if !self.fate.admitted {
             return self.refuse(&busy());
         }
         let (_, gate, mut ctx) = self.shared.split();
-        let response = self.link.admit(&gate.route.messages, &ctx);
+        let response = self.link.admit(names, &gate.route.messages, &mut ctx);
         self.model.on_admitted(&response);
         let (end, socket) = (&mut self.ends[0], &mut self.sockets[0]);
         send(&mut self.link, end, socket, 0, &response, &mut ctx);
@@ -79,7 +79,7 @@ impl Driver {
             }
         };
         let (_, gate, mut ctx) = self.shared.split();
-        match self.link.on_connected(far, &gate.route.messages, &ctx) {
+        match self.link.on_connected(far, &gate.route.messages, &mut ctx) {
             Reached::Open(opened) => {
                 self.on_open(opened);
                 self.relay_unread();

@@ -17,7 +17,7 @@ use ws_tcp_proxy::proto::close::CloseCode;
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::session::deadlines::Time;
 use ws_tcp_proxy::session::ended::{By, Why};
-use ws_tcp_proxy::session::link::{Context, Due, Entrance, Link, Step, ANSWERS_PER_READ};
+use ws_tcp_proxy::session::link::{Context, Due, Entrance, Link, Names, Step, ANSWERS_PER_READ};
 use ws_tcp_proxy::session::MAX_CONTROL_FRAME;
 
 use crate::end::{send, End};
@@ -72,7 +72,9 @@ impl Shared {
 /// How connections of that setup begin.
 fn entrance(setup: &Setup) -> Entrance {
     match (setup.shape, setup.names) {
-        (Shape::Server | Shape::Echo, names) => Entrance::WebSocket { names: names.is_some() },
+        (Shape::Server | Shape::Echo, connect) => {
+            Entrance::WebSocket { names: connect.map(Names::Connect) }
+        }
         (Shape::Client | Shape::Plain, Some(connect)) => Entrance::Connect(connect),
         (Shape::Client | Shape::Plain, None) => Entrance::Stream,
     }
@@ -340,7 +342,7 @@ impl Driver {
     fn act(&mut self, step: Step) {
         match step {
             Step::Deliver(sink) => self.deliver(sink),
-            Step::Admit => self.admit(),
+            Step::Admit(names) => self.admit(names),
             Step::Dial => {
                 self.model.on_request(self.link.named());
                 self.start_dial();

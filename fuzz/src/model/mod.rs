@@ -215,8 +215,12 @@ impl Model {
         if !self.connected && !is_naming {
             return; // a head of HTTP, or refused: what comes is dropped
         }
-        if self.stood_in && side == 1 {
-            return; // it comes too late
+        // The other side has been told the end.
+        let is_late = self.stood_in && side == 1
+            || side == self.setup.shape.peer()
+                && ended.is_some_and(|ended| ended.why == Why::PongTimeout);
+        if is_late {
+            return;
         }
         if self.setup.shape == Shape::Plain {
             let owed = self.may_go_on(ended) || ended.is_none();

@@ -172,7 +172,7 @@ fn check_answer(told: &[u8], status: Status, whole: bool) {
     let text = std::str::from_utf8(told).expect("an answer is text");
     let (head, body) = text.split_once("\r\n\r\n").expect("an answer is whole");
     let announced = head.lines().find_map(|field| field.strip_prefix("Content-Length: "));
-    let len = announced.and_then(|len| len.parse().ok()).expect("an answer has a length");
+    let len: usize = announced.and_then(|len| len.parse().ok()).expect("an answer has a length");
     // Of HEAD, the body is only announced.
     assert!(body.is_empty() || body.len() == len, "a body of another length");
 }

@@ -69,7 +69,8 @@ impl Inbound {
             self.expected.extend_from_slice(self.hot.output());
             self.hot.drop_output();
             self.over = matches!(stop, Ok(Stop::Closed) | Err(_));
-            if stop == Ok(Stop::Piece { ends: true }) && !self.expected.is_empty() {
+            let ends = matches!(stop, Ok(Stop::Piece { ends: true, .. }));
+            if ends && !self.expected.is_empty() {
                 self.first_end.get_or_insert(self.expected.len());
             }
             if stop == Ok(Stop::Drained) {

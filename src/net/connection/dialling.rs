@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use log::{debug, info};
 use mio::event::Event;
 
-use super::{send, token, Connection, Goal, Name, Shared};
+use super::{send, token, Behind, Connection, Goal, Name, Shared};
 use crate::config::{Destination, Host, HostPort, Remote, Route};
+use crate::net::clients::Place;
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
-use crate::policy::target::{check, target};
-use crate::session::link::{Far, Opened, Reached};
+use crate::policy::target::{check, checked, target};
+use crate::session::link::{Far, Names, Opened, Reached};
 
 impl Connection {
     /// The name that was asked for has an answer.
@@ -29,10 +30,9 @@ impl Connection {
                 dial.failed(DialError::UnknownName("no address".into()));
             }
             Ok(addresses) => {
-                for address in addresses {
-                    // The very address that is dialled, since a second lookup may say another.
-                    match check(route, self.link.named(), address.ip()) {
-                        Ok(()) => dial.add(Address::Tcp(*address)),
+                for checked in checked(route, self.link.named(), addresses) {
+                    match checked {
+                        Ok(address) => dial.add(Address::Tcp(address)),
                         Err(denied) => dial.failed(DialError::Denied(denied.into())),
                     }
                 }
@@ -42,20 +42,20 @@ impl Connection {
         self.dial_next(route, shared);
     }
 
-    /// The request is good, and the target will be named in the stream.
-    pub(super) fn admit(&mut self, route: &Route, shared: &mut Shared) {
-        if !self.admitted {
-            return self.refuse(&busy(), shared);
+    /// The request is good, and the target will be named in what follows.
+    pub(super) fn admit(&mut self, names: Names, route: &Route, shared: &mut Shared) {
+        if let Some(refusal) = self.lacks_place(shared) {
+            return self.refuse(&refusal, shared);
         }
         let (_, mut ctx) = shared.split();
-        let response = self.link.admit(&route.messages, &ctx);
+        let response = self.link.admit(names, &route.messages, &mut ctx);
         send(&mut self.link, &mut self.ends[0], 0, &response, &mut ctx);
     }
 
     /// The request is good. What came behind it is kept until there is somewhere to send it.
     pub(super) fn start_dial(&mut self, route: &Route, shared: &mut Shared) {
-        if !self.admitted {
-            return self.refuse(&busy(), shared);
+        if let Some(refusal) = self.lacks_place(shared) {
+            return self.refuse(&refusal, shared);
         }
         let until = shared.now + shared.limits.connect_timeout;
         self.dial = Some(Box::new(Dial::new(shared.hot.input(), until)));
@@ -83,6 +83,22 @@ impl Connection {
             }
             Err(error) => self.give_up(DialError::Denied(error), route, shared),
         }
+    }
+
+    /// Why there is no place for it, if there is none. From here on it counts as the connection of
+    /// whoever a trusted proxy has passed on.
+    fn lacks_place(&mut self, shared: &mut Shared) -> Option<Refusal> {
+        if let Some(client) = self.link.client() {
+            shared.clients.stand_behind(self.key, client);
+        }
+        let reason = match shared.clients.place(self.key) {
+            Place::Free if self.admitted => return None,
+            Place::Free => "the proxy serves as many connections as it may; try again later",
+            Place::Refused | Place::Unheard => {
+                "your address has as many connections as one may; end one, or try again later"
+            }
+        };
+        Some(Refusal::new(Status::Unavailable, reason))
     }
 
     fn dial_address(&mut self, address: Address, route: &Route, shared: &mut Shared) {
@@ -145,16 +161,21 @@ impl Connection {
         }
         let far = match &route.remote {
             Remote::Echo => Far::Echo,
-            Remote::Tcp(_) | Remote::Unix(_) | Remote::Connect => Far::Raw,
+            Remote::Tcp(_)
+            | Remote::Unix(_)
+            | Remote::Connect
+            | Remote::Json
+            | Remote::Token(_)
+            | Remote::Query => Far::Raw,
             Remote::WebSocket(url) => {
                 let ours = shared.secrets[self.route()].ours.as_ref();
-                let authorization = ours.map(Credentials::authorization);
+                let authorization = ours.and_then(Credentials::authorization);
                 let nonce = shared.keys.nonce();
                 Far::WebSocket(url.request(nonce, route.messages.encoding, authorization))
             }
         };
         let (_, mut ctx) = shared.split();
-        match self.link.on_connected(far, &route.messages, &ctx) {
+        match self.link.on_connected(far, &route.messages, &mut ctx) {
             Reached::Open(opened) => {
                 self.on_open(opened, route, shared);
                 self.relay_unread(route, shared);
@@ -167,7 +188,8 @@ impl Connection {
 
     /// The relay begins, and the legs are told so. What is left of the input stays.
     pub(super) fn on_open(&mut self, opened: Opened, route: &Route, shared: &mut Shared) {
-        info!("{} open target={}", Name(self.key), Goal(route, self.link.named()));
+        let (goal, client) = (Goal(route, self.link.named()), shared.clients.behind(self.key));
+        info!("{} open target={goal}{}", Name(self.key), Behind(client));
         send(&mut self.link, &mut self.ends[0], 0, &opened.head, &mut shared.split().1);
         if opened.first.is_empty() {
             return;
@@ -220,9 +242,4 @@ impl Connection {
             self.ends[1] = End::default();
         }
     }
-}
-
-fn busy() -> Refusal {
-    let reason = "the proxy serves as many connections as it may; try again later";
-    Refusal::new(Status::Unavailable, reason)
 }

@@ -4,29 +4,36 @@
 //! that is the link's.
 
 mod dialling;
+mod shown;
 
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 
-use log::{debug, info};
+use log::debug;
 use mio::event::Event;
 use mio::{Registry, Token};
 
+pub use shown::Name;
+use shown::{Behind, Goal};
+
+use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::End;
 use super::resolve::Resolver;
+use super::secrets::Files;
 use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Destination, Limits, Local, Remote, Route};
-use crate::policy::gate::{Gate, Secrets};
+use crate::config::{Limits, Local, Remote, Route};
+use crate::policy::access::lets_in;
+use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::session::deadlines::Time;
 use crate::session::ended::{By, Why};
-use crate::session::link::{Connect, Context, Due, Entrance, Link, Step, ANSWERS_PER_READ};
+use crate::session::link::{Connect, Context, Due, Entrance, Link, Names, Step, ANSWERS_PER_READ};
 use crate::session::{Session, MAX_CONTROL_FRAME};
 
 /// Reads in one visit, so that a busy connection leaves the others their turn.
@@ -43,7 +50,8 @@ pub struct Shared {
     /// This turn's time.
     pub now: Time,
     /// By route.
-    pub secrets: Vec<Secrets>,
+    pub secrets: Files,
+    pub clients: Clients,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
 }
@@ -56,7 +64,7 @@ impl Shared {
     }
 
     /// The same, with the secrets by route.
-    fn split_all(&mut self) -> (&mut Hot, &[Secrets], Context<'_>) {
+    fn split_all(&mut self) -> (&mut Hot, &Files, Context<'_>) {
         let context = Context {
             now: self.now,
             limits: &self.limits,
@@ -72,7 +80,12 @@ impl Shared {
 fn entrance(route: &Route) -> Entrance {
     match (&route.local, &route.remote) {
         (Local::WebSocket(_), remote) => {
-            Entrance::WebSocket { names: matches!(remote, Remote::Connect) }
+            let names = match remote {
+                Remote::Connect => Some(Names::Connect(Connect::Answer)),
+                Remote::Json => Some(Names::Json),
+                _ => None,
+            };
+            Entrance::WebSocket { names }
         }
         (_, Remote::Connect) => Entrance::Connect(Connect::Answer),
         (Local::Connect(_), _) => Entrance::Connect(Connect::Forward(route.form)),
@@ -179,11 +192,20 @@ impl Connection {
 
     /// It has just been accepted: its request may be there already, or none is needed.
     pub fn begin(&mut self, route: &Route, shared: &mut Shared) -> Next {
+        // Without a request that could be answered, whoever may not connect is told by the end.
+        if !self.link.is_judging() && !self.is_let_in(route) {
+            debug!("{} is from no --client of this route", Name(self.key));
+            return Next::Over;
+        }
         if self.link.is_dialling() {
             shared.hot.fill(0);
             self.start_dial(route, shared);
         }
         self.serve(route, shared)
+    }
+
+    fn is_let_in(&self, route: &Route) -> bool {
+        lets_in(&route.access, self.peer(route).map(|peer| peer.ip()))
     }
 
     /// Moves what can be moved.
@@ -233,20 +255,6 @@ impl Connection {
         self.deliver(0, shared);
     }
 
-    /// One line for SIGUSR1.
-    pub fn report(&self, route: &Route, now: Time) {
-        info!(
-            "{} {} target={} in={} out={} buffered={} secs={:.1}",
-            Name(self.key),
-            if self.link.is_relaying() { "open" } else { "opening" },
-            Goal(route, self.link.named()),
-            self.link.bytes_from(0),
-            self.link.bytes_from(1),
-            self.link.buffered(),
-            (now - self.since).as_secs_f32(),
-        );
-    }
-
     /// The close record, and a good end for its sockets.
     pub fn finish(&mut self, shared: &mut Shared) {
         // Given up: what the kernel still holds for the other end is to arrive all the same.
@@ -255,6 +263,8 @@ impl Connection {
                 transport.discard_arrived(shared.hot.fill(usize::MAX));
             }
         }
+        let behind = shared.clients.behind(self.key);
+        shared.clients.leave(self.key);
         let Some(ended) = self.link.ended() else { return };
         let code = match ended.why {
             Why::Refused(status) => status.code(),
@@ -267,13 +277,14 @@ impl Connection {
         };
         log::log!(
             level,
-            "{} closed code={code} by={} why={} in={} out={} secs={:.1}",
+            "{} closed code={code} by={} why={} in={} out={} secs={:.1}{}",
             Name(self.key),
             ended.by.name(),
             ended.why.name(),
             self.link.bytes_from(0),
             self.link.bytes_from(1),
             (shared.now - self.since).as_secs_f32(),
+            Behind(ended.client.or(behind)),
         );
         if let Why::Protocol(error) = ended.why {
             debug!("{} {error}", Name(self.key));
@@ -332,7 +343,13 @@ impl Connection {
     fn relay(&mut self, side: usize, route: &Route, shared: &mut Shared) {
         let mut answers = ANSWERS_PER_READ;
         loop {
-            let client = self.client();
+            let client = match self.link.is_judging() {
+                true => {
+                    shared.secrets.look(self.route(), shared.now);
+                    self.peer(route)
+                }
+                false => None,
+            };
             let (hot, secrets, mut ctx) = shared.split_all();
             ctx.answers = answers;
             let gate = Gate { route, secrets: &secrets[self.route()], client };
@@ -346,10 +363,10 @@ impl Connection {
         }
     }
 
-    /// Whoever connected, while it is judged.
-    fn client(&self) -> Option<SocketAddr> {
+    /// Whoever connected, on a route that must know. The others go without the system call.
+    fn peer(&self, route: &Route) -> Option<SocketAddr> {
         match &self.ends[0].transport {
-            Some(transport) if self.link.is_judging() => transport.peer(),
+            Some(transport) if route.access.depends_on_address() => transport.peer(),
             _ => None,
         }
     }
@@ -358,7 +375,7 @@ impl Connection {
     fn act(&mut self, step: Step, route: &Route, shared: &mut Shared) {
         match step {
             Step::Deliver(sink) => self.deliver(sink, shared),
-            Step::Admit => self.admit(route, shared),
+            Step::Admit(names) => self.admit(names, route, shared),
             Step::Dial => self.start_dial(route, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
@@ -426,28 +443,6 @@ fn send(link: &mut Link, end: &mut End, side: usize, bytes: &[u8], ctx: &mut Con
     }
     if taken < bytes.len() {
         link.keep(side, &bytes[taken..], ctx);
-    }
-}
-
-/// How a connection is called in the log: slot and generation.
-pub struct Name(pub Key);
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "c{}.{}", self.0.slot, self.0.generation)
-    }
-}
-
-/// Where a connection goes, for the log.
-struct Goal<'a>(&'a Route, Option<&'a Destination>);
-
-impl std::fmt::Display for Goal<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.0.remote, self.1) {
-            (Remote::Connect, Some(named)) => named.fmt(f),
-            (remote, Some(named)) => write!(f, "{remote} for={named}"),
-            (remote, None) => remote.fmt(f),
-        }
     }
 }
 

@@ -199,6 +199,16 @@ impl Pack {
         }
     }
 
+    /// The encoding that it is the way to.
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            Self::Binary => Encoding::Binary,
+            Self::Text(_) | Self::TextLossy(_) => Encoding::Text,
+            Self::Base64 => Encoding::Base64,
+            Self::Chunk => Encoding::Chunk,
+        }
+    }
+
     /// What the messages say they are.
     pub fn kind(&self) -> Kind {
         match self {

@@ -2,9 +2,11 @@
 
 use super::script::*;
 use super::*;
+use crate::config::Messages;
 use crate::policy::admit::Status;
 use crate::proto::close::CloseCode;
 use crate::proto::connect::Form;
+use crate::proto::encoding::Encoding;
 use crate::proto::frame::Opcode;
 use crate::session::ended::{By, Why};
 
@@ -13,7 +15,7 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
 /// A far end behind a WebSocket, past its opening handshake.
 fn far() -> Script {
-    let entrance = Entrance::WebSocket { names: true };
+    let entrance = Entrance::WebSocket { names: Some(Names::Connect(Connect::Answer)) };
     let mut script = Script::begin(entrance, Limits::default(), Messages::default());
     script.peer_sends(HEAD.as_bytes());
     assert!(script.got[PEER].starts_with(b"HTTP/1.1 101 "), "let in before it names a target");

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Context, Link, Stage, Step, Welcome};
+use super::beginning::Welcome;
+use super::{Context, Link, Stage, Step};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
@@ -14,6 +15,7 @@ use crate::proto::response::ResponseError;
 use crate::session::deadlines::Deadline;
 use crate::session::ended::{By, Ended, Why};
 use crate::session::leg::{Codec, Leg, Reading, Writing};
+use crate::session::naming::Words;
 use crate::session::pipe::Flow;
 
 impl Link {
@@ -59,6 +61,10 @@ impl Link {
                 self.pipes[sink].end(code);
                 if reset {
                     self.discard_source_of(side);
+                }
+                // Until a Close can follow the rest, --send-timeout watches whoever takes it.
+                if ctx.limits.send_timeout.is_none() && self.legs[sink].session().is_some() {
+                    self.start_closing(ctx);
                 }
             }
             Codec::Raw => {}
@@ -126,27 +132,33 @@ impl Link {
 
     /// Answers the request with a status, if leg 0 has asked for something; the output is for it.
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
-        let is_answered = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
-            Stage::Head { .. } | Stage::Name(_) => true,
+        let words = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
+            Stage::Head { .. } => Some(Words::Stream(refusal.response())),
+            Stage::Name(naming) => Some(naming.refused(refusal)),
             Stage::Dial(asked) | Stage::Ask(asked) => match asked.map(|asked| asked.welcome) {
-                Some(Welcome::Handshake(_)) => true,
-                Some(Welcome::Connect(tunnel)) => tunnel.awaits_answer(),
-                None => false,
+                Some(Welcome::Handshake(_)) => Some(Words::Stream(refusal.response())),
+                Some(Welcome::Named(tunnel)) => tunnel.refused(refusal),
+                None => None,
             },
-            Stage::Relay(_) => false,
+            Stage::Relay(_) => None,
         };
-        let response = if is_answered { refusal.response() } else { Vec::new() };
         self.legs[0].reading = Reading::Discarding;
         if self.legs[0].session().is_none() {
             self.legs[0].codec = Codec::Raw;
         }
-        self.say(0, &response[..response.len().min(hot.size())], hot, ctx);
+        hot.fill(0);
+        if let Some(words) = words {
+            self.tell(&words, hot, ctx);
+        }
         match self.legs[0].session() {
             Some(session) => session.abort(refusal.status.close_code(), refusal.status.phrase()),
             None => self.legs[0].writing = Writing::ShutdownDue,
         }
         self.drop_target(ctx);
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
+        if let Some(ended) = &mut self.ended {
+            ended.client = refusal.client;
+        }
         self.start_closing(ctx);
     }
 
@@ -172,7 +184,7 @@ impl Link {
         let all_raw = self.legs.iter_mut().all(|leg| leg.session().is_none());
         for side in 0..2 {
             if let Some(session) = self.legs[side].session() {
-                session.close(code, Ended { by, why, code }.reason());
+                session.close(code, Ended { by, why, code, client: None }.reason());
                 self.discard_source_of(side);
             } else if all_raw || why == Why::PongTimeout {
                 // Nobody there could answer a Close: both get what is in flight, and the end.
@@ -378,6 +390,6 @@ impl Link {
 
     /// Notes the first cause.
     pub(super) fn end(&mut self, by: By, why: Why, code: CloseCode) {
-        self.ended.get_or_insert_with(|| Box::new(Ended { by, why, code }));
+        self.ended.get_or_insert_with(|| Box::new(Ended { by, why, code, client: None }));
     }
 }

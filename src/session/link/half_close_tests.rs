@@ -129,7 +129,7 @@ fn what_nobody_takes_is_not_waited_for() {
 /// There is no stream yet that it could be sent the rest of.
 #[test]
 fn a_peer_that_closes_before_it_names_a_target_is_answered_at_once() {
-    let entrance = Entrance::WebSocket { names: true };
+    let entrance = Entrance::WebSocket { names: Some(Names::Connect(Connect::Answer)) };
     let mut script = Script::begin(entrance, Limits::default(), half_closing());
     script.peer_sends(HEAD.as_bytes());
     script.got[PEER].clear();

@@ -16,6 +16,7 @@
 //! sink any more is read to its end, since closing a socket with unread bytes sends RST, which
 //! can destroy what we sent last. From the first sign of an end the `Close` deadline runs.
 
+mod beginning;
 mod clock;
 #[cfg(test)]
 mod connect_tests;
@@ -23,28 +24,28 @@ mod ending;
 #[cfg(test)]
 mod half_close_tests;
 #[cfg(test)]
+mod json_tests;
+#[cfg(test)]
 mod rate_tests;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
 mod tests;
 
+use self::beginning::{websocket, Asked, Welcome};
+pub use self::beginning::{Entrance, Opened, Reached};
 use super::deadlines::{Deadline, Deadlines, Time};
 use super::ended::Ended;
 use super::leg::{Codec, Leg, Reading, Writing};
-pub use super::naming::Connect;
-use super::naming::{Naming, Tunnel};
-use super::opening::Asking;
+use super::naming::Naming;
+pub use super::naming::{Connect, Names};
 use super::pipe::{Flow, Pipe};
 use super::rates::Rates;
-use super::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
+use super::{Framing, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Destination, Limits, Messages};
-use crate::policy::admit::Admission;
+use crate::config::{Destination, Limits};
 use crate::policy::gate::Gate;
-use crate::proto::close::CloseCode;
-use crate::proto::encoding::Encoding;
 use crate::proto::frame::{FrameError, Role};
 use crate::proto::mask::Keys;
 use crate::proto::response::{ClientRequest, ResponseError};
@@ -67,25 +68,11 @@ pub struct Context<'a> {
     pub answers: u32,
 }
 
-/// How a connection begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entrance {
-    /// With the request for a WebSocket.
-    WebSocket {
-        /// The stream in it begins with a `CONNECT` head, which we answer.
-        names: bool,
-    },
-    /// With a `CONNECT` head.
-    Connect(Connect),
-    /// With the stream itself.
-    Stream,
-}
-
 /// How far the connection has come.
 #[derive(Debug)]
 enum Stage {
-    /// Leg 0 has not asked for its WebSocket. Whether its stream will name the target.
-    Head { names: bool },
+    /// Leg 0 has not asked for its WebSocket. How it will name the target there, if it will.
+    Head { names: Option<Names> },
     /// Leg 0 is there, and has not named its target.
     Name(Box<Naming>),
     /// The target is to be reached. `None` if leg 0 asked for nothing.
@@ -96,49 +83,14 @@ enum Stage {
     Relay(Option<Box<Destination>>),
 }
 
-/// What leg 0 has asked for.
-#[derive(Debug)]
-struct Asked {
-    /// The target, if it has named one.
-    named: Option<Destination>,
-    welcome: Welcome,
-}
-
-/// How leg 0 is told that the target is there.
-#[derive(Debug)]
-enum Welcome {
-    /// By the response to its request for a WebSocket.
-    Handshake(Admission),
-    /// As `CONNECT` has it.
-    Connect(Tunnel),
-}
-
-/// What is sent when the relay begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Opened {
-    /// For leg 0, as it is.
-    pub head: Vec<u8>,
-    /// Then the start of the streams: to be said, by [`Link::say`], to these legs in this order.
-    pub first: Vec<(usize, Vec<u8>)>,
-}
-
-/// What the target is sent when it is reached.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Reached {
-    /// Nothing: the relay has begun.
-    Open(Opened),
-    /// A request for a WebSocket.
-    Asked(Vec<u8>),
-}
-
 /// What the loop must do after bytes came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The output is for this leg; there may be more input.
     Deliver(usize),
-    /// The request is good, and the stream will name the target: call [`Link::admit`], or
+    /// The request is good, and the target will be named like this: call [`Link::admit`], or
     /// [`Link::refuse`].
-    Admit,
+    Admit(Names),
     /// The request is good: dial, or call [`Link::refuse`]. The input that is left comes first
     /// when the link is open.
     Dial,
@@ -191,31 +143,6 @@ pub struct Link {
 }
 
 impl Link {
-    /// A connection that was accepted. One that [`Link::is_dialling`] is to be dialled for.
-    pub fn accepted(entrance: Entrance, ctx: &Context) -> Self {
-        let limits = ctx.limits;
-        let (codec, stage, deadline, timeout) = match entrance {
-            Entrance::WebSocket { names } => (
-                Codec::Opening(Box::default()),
-                Stage::Head { names },
-                Deadline::Handshake,
-                limits.handshake_timeout,
-            ),
-            Entrance::Connect(connect) => (
-                Codec::Raw,
-                Stage::Name(Box::new(Naming::new(connect))),
-                Deadline::Handshake,
-                limits.handshake_timeout,
-            ),
-            Entrance::Stream => {
-                (Codec::Raw, Stage::Dial(None), Deadline::Dial, limits.connect_timeout)
-            }
-        };
-        let mut link = Self::new(codec, stage, ctx);
-        link.deadlines.set(deadline, ctx.now + timeout);
-        link
-    }
-
     fn new(codec: Codec, stage: Stage, ctx: &Context) -> Self {
         let mut deadlines = Deadlines::new(ctx.now);
         if let Some(lifetime) = ctx.limits.max_lifetime {
@@ -357,30 +284,6 @@ impl Link {
         matches!(self.stage, Stage::Relay(_))
     }
 
-    /// What leg 0 has asked for, while that is being reached.
-    fn asked(&self) -> Option<&Asked> {
-        match &self.stage {
-            Stage::Dial(asked) | Stage::Ask(asked) => asked.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// The target that leg 0 has named, from then on.
-    pub fn named(&self) -> Option<&Destination> {
-        match &self.stage {
-            Stage::Relay(named) => named.as_deref(),
-            _ => self.asked()?.named.as_ref(),
-        }
-    }
-
-    /// The user and password that came with the name of the target, until that is reached.
-    pub fn shown_credentials(&self) -> Option<&[u8]> {
-        match &self.asked()?.welcome {
-            Welcome::Connect(tunnel) => tunnel.request.credentials.as_deref(),
-            Welcome::Handshake(_) => None,
-        }
-    }
-
     /// Who ended it and why; `None` while nobody has.
     pub fn ended(&self) -> Option<Ended> {
         self.ended.as_deref().copied()
@@ -394,13 +297,14 @@ impl Link {
         match &mut self.legs[side].codec {
             Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
-                Some(Ok(admission)) => {
-                    let names = matches!(self.stage, Stage::Head { names: true });
-                    self.start_dial(None, Welcome::Handshake(admission), ctx);
-                    match names {
-                        true => Step::Admit,
-                        false => Step::Dial,
-                    }
+                Some(Ok(mut admission)) => {
+                    let names = match self.stage {
+                        Stage::Head { names } => names,
+                        _ => None,
+                    };
+                    let named = admission.named.take();
+                    self.start_dial(named, Welcome::Handshake(admission), ctx);
+                    names.map_or(Step::Dial, Step::Admit)
                 }
                 Some(Err(refusal)) => {
                     self.refuse(&refusal, hot, ctx);
@@ -420,37 +324,6 @@ impl Link {
             },
             _ if matches!(self.stage, Stage::Name(_)) => self.hear_name(hot, ctx),
             _ => self.relay(side, hot, ctx),
-        }
-    }
-
-    /// Leg 0 is let in before its target is known. Returns what tells it so, as it is.
-    pub fn admit(&mut self, messages: &Messages, ctx: &Context) -> Vec<u8> {
-        let naming = Stage::Name(Box::new(Naming::new(Connect::Answer)));
-        let Stage::Dial(Some(asked)) = std::mem::replace(&mut self.stage, naming) else {
-            return Vec::new(); // there was no Step::Admit
-        };
-        let Welcome::Handshake(admission) = asked.welcome else { return Vec::new() };
-        let encoding = admission.encoding;
-        self.legs[0].codec = websocket(Role::Server, encoding, Framing::Pieces, messages, ctx);
-        self.on_life(0, ctx);
-        self.deadlines.clear(Deadline::Dial);
-        self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
-        admission.response
-    }
-
-    /// Puts stream bytes for leg `side`, at most [`Link::relay_limit`] of the other one, into the
-    /// output as it is sent them.
-    pub fn say(&mut self, side: usize, bytes: &[u8], hot: &mut Hot, ctx: &mut Context) {
-        hot.fill(bytes.len()).copy_from_slice(bytes);
-        hot.commit(bytes.len());
-        hot.pass_all();
-        if self.is_deaf(side) {
-            hot.drop_output(); // an earlier part could not be said, or not be sent
-        }
-        if let Some(session) = self.legs[side].session() {
-            if let Err(error) = session.encode(hot, ctx.keys) {
-                self.on_unsayable(side, error, hot, ctx);
-            }
         }
     }
 
@@ -487,103 +360,6 @@ impl Link {
     /// The write side of leg `side` is shut.
     pub fn on_shut(&mut self, side: usize) {
         self.legs[side].writing = Writing::Shut;
-    }
-
-    /// The target is reached.
-    pub fn on_connected(&mut self, far: Far, messages: &Messages, ctx: &Context) -> Reached {
-        let framing = if far == Far::Echo { Framing::Frames } else { Framing::Raw };
-        match far {
-            Far::Echo => self.echo = true,
-            Far::Raw => self.legs[1] = Leg::new(Codec::Raw),
-            Far::WebSocket(request) => {
-                let (head, expects) = request.into_parts();
-                self.legs[1] = Leg::new(Codec::Asking(Box::new(Asking::new(expects))));
-                self.stage = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
-                    Stage::Dial(asked) => Stage::Ask(asked),
-                    other => other,
-                };
-                self.deadlines.clear(Deadline::Dial);
-                self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
-                return Reached::Asked(head);
-            }
-        }
-        Reached::Open(self.open(framing, messages, ctx))
-    }
-
-    /// Begins the relay.
-    fn open(&mut self, framing: Framing, messages: &Messages, ctx: &Context) -> Opened {
-        let named = self.named().map(|named| Box::new(named.clone()));
-        let (Stage::Dial(asked) | Stage::Ask(asked)) =
-            std::mem::replace(&mut self.stage, Stage::Relay(named))
-        else {
-            return Opened::default();
-        };
-        self.deadlines.clear(Deadline::Dial);
-        self.deadlines.clear(Deadline::Handshake);
-        self.on_payload(ctx);
-        match asked.map(|asked| asked.welcome) {
-            None => Opened::default(),
-            Some(Welcome::Handshake(admission)) => {
-                let encoding = admission.encoding;
-                self.legs[0].codec = websocket(Role::Server, encoding, framing, messages, ctx);
-                self.on_life(0, ctx);
-                Opened { head: admission.response, first: Vec::new() }
-            }
-            Some(Welcome::Connect(tunnel)) => {
-                if let Some(session) = self.legs[0].session() {
-                    session.begin_stream();
-                }
-                self.count(0, tunnel.rest.len(), ctx);
-                self.owed_answer = tunnel.is_answered_by_remote();
-                if self.owed_answer {
-                    // The far end may take its own time to dial.
-                    let patience = ctx.limits.handshake_timeout + ctx.limits.connect_timeout;
-                    self.deadlines.set(Deadline::Handshake, ctx.now + patience);
-                }
-                Opened { head: Vec::new(), first: tunnel.into_first() }
-            }
-        }
-    }
-
-    /// Leg 0 is welcome, if the target can be reached in time.
-    fn start_dial(&mut self, named: Option<Destination>, welcome: Welcome, ctx: &Context) {
-        self.deadlines.clear(Deadline::Handshake);
-        self.deadlines.set(Deadline::Dial, ctx.now + ctx.limits.connect_timeout);
-        self.stage = Stage::Dial(Some(Box::new(Asked { named, welcome })));
-    }
-
-    /// Leg 0 says where it wants to go.
-    fn hear_name(&mut self, hot: &mut Hot, ctx: &mut Context) -> Step {
-        self.on_life(0, ctx);
-        if self.legs[0].reading != Reading::Relaying {
-            hot.drop_input();
-            return Step::Deliver(0);
-        }
-        let decoded = self.decode(0, hot, ctx);
-        let ends = matches!(decoded, Ok(Stop::Piece { ends: true }));
-        let named = match &mut self.stage {
-            Stage::Name(naming) => naming.on_bytes(hot.output(), ends, ctx.limits),
-            _ => None,
-        };
-        hot.drop_output();
-        match (named, decoded) {
-            (_, Err(error)) => self.on_protocol_error(0, error, hot, ctx),
-            (Some(Ok(tunnel)), _) => {
-                let named = Destination::Tcp(tunnel.request.target.clone());
-                self.start_dial(Some(named), Welcome::Connect(tunnel), ctx);
-                return Step::Dial;
-            }
-            (Some(Err(error)), _) => self.refuse(&error.into(), hot, ctx),
-            (None, Ok(Stop::Closed)) => {
-                // No stream is there of which it could be sent the rest.
-                if let Some(session) = self.legs[0].session() {
-                    session.close(CloseCode::NORMAL, "");
-                }
-                self.on_close(0, hot, ctx);
-            }
-            (None, Ok(_)) => {}
-        }
-        Step::Deliver(0)
     }
 
     /// Wire bytes of leg `side` to stream bytes.
@@ -672,18 +448,4 @@ impl Link {
             || self.pipes[side].flow == Flow::Broken
             || matches!(&self.legs[side].codec, Codec::WebSocket(s) if s.is_closing())
     }
-}
-
-/// An endpoint whose opening handshake is done.
-fn websocket(
-    role: Role,
-    encoding: Encoding,
-    framing: Framing,
-    messages: &Messages,
-    ctx: &Context,
-) -> Codec {
-    let (text_lossy, max_message) = (messages.text_lossy, ctx.limits.max_message);
-    let half_close = messages.half_close;
-    let options = Options { encoding, text_lossy, framing, max_message, half_close };
-    Codec::WebSocket(Box::new(Session::new(role, options)))
 }

@@ -2,6 +2,7 @@
 
 use super::script::*;
 use super::*;
+use crate::config::Messages;
 use crate::proto::frame::Opcode;
 
 fn rated(rate_in: u64, rate_out: u64) -> Limits {

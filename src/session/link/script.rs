@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Messages;
 use crate::config::Route;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::gate::Secrets;
@@ -50,7 +51,7 @@ pub struct Script {
 
 impl Script {
     pub fn new(limits: Limits, messages: Messages) -> Self {
-        Self::begin(Entrance::WebSocket { names: false }, limits, messages)
+        Self::begin(Entrance::WebSocket { names: None }, limits, messages)
     }
 
     /// A link of a plain listener.
@@ -220,9 +221,9 @@ impl Script {
                 self.said[side].splice(0..0, unread);
                 self.hot.drop_input();
             }
-            Step::Admit => {
+            Step::Admit(names) => {
                 let messages = self.messages.clone();
-                let response = self.with(|link, _, ctx| link.admit(&messages, ctx));
+                let response = self.with(|link, _, ctx| link.admit(names, &messages, ctx));
                 self.send(PEER, &response);
             }
             Step::Open(opened) => self.on_open(opened),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::script::*;
 use super::*;
+use crate::config::Messages;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
 use crate::proto::encoding::Encoding;
@@ -350,6 +351,22 @@ fn whoever_takes_nothing_is_given_up() {
     s.at(secs(60));
     assert_eq!((s.ended(), s.close_code()), ((By::Target, "send-timeout", 1011), Some(1011)));
     assert_eq!(s.pool.lent(), 0);
+}
+
+/// Every other timer is off: the rest of an ended stream must not wait for ever.
+#[test]
+fn a_reader_that_stops_before_the_end_is_given_up_without_a_send_timeout() {
+    let off = Limits { send_timeout: None, ping_interval: None, ..Limits::default() };
+    let mut s = Script::open(off, Messages::default());
+    s.takes(PEER, 0);
+    s.target_sends(&[8; 100]);
+    s.ends(TARGET, false);
+    s.at(secs(4));
+    s.takes(PEER, 1);
+    s.at(secs(4));
+    assert!(!s.link.is_over(), "a byte was taken");
+    s.at(secs(1));
+    assert!(s.link.is_over());
 }
 
 #[test]

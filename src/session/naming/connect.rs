@@ -3,9 +3,9 @@
 //! Owns the head while it is not complete, and what came behind it. Never decides whether the
 //! target is allowed.
 
-use super::opening::Head;
 use crate::config::Limits;
 use crate::proto::connect::{head, ConnectError, ConnectRequest, Form, ESTABLISHED};
+use crate::session::opening::Head;
 
 /// What is done about a target that was named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
