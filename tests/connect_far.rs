@@ -232,7 +232,7 @@ fn what_no_rule_allows_is_403_and_1008() {
         let goal = format!("{host}:{port}");
         expect_refusal(&mut say(&proxy, head(&goal, &[]).as_bytes()), 403, 1008);
         assert!(!target.has_caller_within(Duration::ZERO), "{host} under {rules:?}");
-        let line = proxy.wait_for_log(0, "a warning", |l| l.contains("cannot reach tcp://"));
+        let line = proxy.wait_for_log(0, "a warning", |l| l.contains("refused to reach tcp://"));
         assert!(line.contains(&goal), "{line}");
         assert_eq!(proxy.unreached(), 1);
     }

@@ -229,7 +229,7 @@ fn what_no_rule_allows_is_not_dialled() {
     ] {
         let proxy = to_json(rules);
         refused(&proxy, &tcp(host, port), &failed("Target not allowed"), 1008);
-        let line = proxy.wait_for_log(0, "a warning", |l| l.contains("cannot reach tcp://"));
+        let line = proxy.wait_for_log(0, "a warning", |l| l.contains("refused to reach tcp://"));
         assert!(line.contains(host.trim_end_matches('.')), "{line}");
         assert!(!target.has_caller_within(Duration::ZERO), "{host} under {rules:?}");
     }

@@ -201,7 +201,7 @@ fn does_not_start_with_a_file_that_cannot_be_used() {
     fails(TempFile::new(&"x".repeat(1 << 20)).path(), " line 1 is over 4 KiB");
     fails(TempFile::new(&"#\n".repeat(3 << 20)).path(), "4 MiB");
     fails(TempFile::absent().path(), "No such file");
-    fails("/dev/null", "neither a file nor a directory");
+    fails("/dev/null", "no regular file");
     let directory = TempDir::new();
     directory.write("bad", "hunter: a");
     let (status, said) = Proxy::fail(&[

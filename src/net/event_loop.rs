@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clients::{Clients, Place};
 use super::connection::{Connection, Name, Next, Shared};
+use super::dial::DialError;
 use super::listener::Listener;
 use super::resolve::{Asker, Resolver};
 use super::secrets::Files;
@@ -70,6 +71,7 @@ pub struct Proxy {
     accept_again: Option<Time>,
     exhaustion: Throttle,
     dial_failure: Throttle,
+    denial: Throttle,
     signals: Option<Signals>,
     /// Set once stopping: when whoever is left is dropped.
     stops_at: Option<Time>,
@@ -122,6 +124,7 @@ impl Proxy {
             accept_again: None,
             exhaustion: Throttle::default(),
             dial_failure: Throttle::default(),
+            denial: Throttle::default(),
             signals: None,
             stops_at: None,
         })
@@ -421,8 +424,13 @@ impl Proxy {
 
     fn say_dial_failures(&mut self) {
         for (target, error) in self.shared.dial_failures.drain(..) {
-            if let Some(more) = self.dial_failure.say(self.shared.now) {
-                warn!("cannot reach {target}: {error}{more}");
+            // What strangers may not do must not hide what does not work.
+            let (throttle, what) = match error {
+                DialError::Denied(_) => (&mut self.denial, "refused to reach"),
+                _ => (&mut self.dial_failure, "cannot reach"),
+            };
+            if let Some(more) = throttle.say(self.shared.now) {
+                warn!("{what} {target}: {error}{more}");
             }
         }
     }

@@ -135,10 +135,10 @@ impl Proxy {
         lines
     }
 
-    /// How many lines of the log so far are warnings about a remote that cannot be reached.
+    /// How many lines of the log so far are warnings about a remote that is not reached.
     #[track_caller]
     pub fn unreached(&self) -> usize {
-        let said = |line: &&String| line.contains("WARN") && line.contains("cannot reach ");
+        let said = |line: &&String| line.contains("WARN") && line.contains(" reach ");
         self.log().iter().filter(said).count()
     }
 
