@@ -13,6 +13,7 @@ use crate::policy::rules::Rules;
 pub use crate::proto::authority::{Host, HostPort};
 use crate::proto::connect::Form;
 use crate::proto::encoding::{Encoding, Encodings};
+use crate::proto::proxy_header;
 use crate::proto::response::ClientRequest;
 
 /// Everything a [`crate::Proxy`] needs: where from, where to, and the limits.
@@ -43,6 +44,8 @@ pub struct Route {
     pub users: Option<PathBuf>,
     /// Who may connect.
     pub access: Access,
+    /// What the target is told first of whoever connects (`--send-proxy`). `None` is nothing.
+    pub send_proxy: Option<proxy_header::Version>,
 }
 
 impl Route {
@@ -59,6 +62,7 @@ impl Route {
             form: Form::default(),
             users: None,
             access: Access::default(),
+            send_proxy: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{Access, Config, CredentialFile, Local, Messages, Remote, Rou
 use crate::net::Proxy;
 use crate::proto::connect::Form;
 use crate::proto::encoding::Encoding;
+use crate::proto::proxy_header::Version;
 use crate::session::rates::Rates;
 
 /// The routes, and the most memory that buffers and tables can take.
@@ -113,6 +114,10 @@ fn access(route: &Route) -> Vec<String> {
             CredentialFile::Bearer(path) => format!("bearer from {}", file(path)),
         }));
     }
+    parts.extend(route.send_proxy.map(|version| match version {
+        Version::V1 => "send-proxy v1".into(),
+        Version::V2 => "send-proxy v2".into(),
+    }));
     parts
 }
 
@@ -155,7 +160,7 @@ mod tests {
         let line = "-l connect://a:1 -r ws://b/?secret --connect eager --basic-file /x \
                     --proxy-basic-file users \
                     -l connect://a:2 -r connect: --allow any --deny 10.0.0.0/8 --half-close=off \
-                    -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms \
+                    -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms --send-proxy v1 \
                     -l connect://a:4 -r b:1 \
                     -l a:5 -r json: --allow 10.0.0.0/8 --allow unix:/run/app/";
         let text = describe(&config_of(line), 512);
@@ -177,7 +182,7 @@ mod tests {
                 "allow any; deny 10.0.0.0/8",
                 "tcp://a:3 -> ws://b/",
                 " binary, base64; half-close 1500ms",
-                "bearer from y",
+                "bearer from y; send-proxy v1",
                 "connect://a:4 -> tcp://b:1",
                 " binary, base64; half-close 5s",
                 "connect full",

@@ -12,6 +12,7 @@ use super::{Argument, Flaw, UsageError};
 use crate::config::{CredentialFile, Local, Remote, Route};
 use crate::policy::rules::{Rule, RuleError, Rules};
 use crate::proto::connect::Form;
+use crate::proto::proxy_header::Version;
 
 /// What authorizes a request: a file, or `None` for one of its fields.
 pub(super) type Credential = (Argument, Option<CredentialFile>);
@@ -24,6 +25,7 @@ pub(super) struct RouteOptions {
     denied: Vec<Rule>,
     form: Option<Form>,
     users: Option<PathBuf>,
+    send_proxy: Option<Version>,
     fields: Vec<(String, String)>,
     /// On a route that sends no request, its files are those whose credentials clients must show.
     credentials: Vec<Credential>,
@@ -60,6 +62,16 @@ impl RouteOptions {
     pub(super) fn set_users(&mut self, argument: &Argument) -> Result<(), Flaw> {
         self.users = Some(file(&argument.value)?);
         self.need(argument, Need::Listener)
+    }
+
+    /// `--send-proxy v1|v2`
+    pub(super) fn set_send_proxy(&mut self, version: &str) -> Result<(), Flaw> {
+        self.send_proxy = Some(match version {
+            "v1" => Version::V1,
+            "v2" => Version::V2,
+            _ => return Err(Flaw::new("is neither v1 nor v2")),
+        });
+        Ok(())
     }
 
     /// `--basic-file FILE`
@@ -111,6 +123,7 @@ impl RouteOptions {
         self.denied.extend(later.denied);
         self.form = later.form.or(self.form);
         self.users = later.users.or(self.users.take());
+        self.send_proxy = later.send_proxy.or(self.send_proxy);
         self.fields.extend(later.fields);
         self.credentials.extend(later.credentials);
         self.access.extend(later.access);
@@ -139,6 +152,7 @@ impl RouteOptions {
             self.access.access(&self.credentials, (&shared.access, &shared.credentials), &route)?;
         let has = |need: Need| need.met(&route.local, &route.remote);
         let (dials, relays, listens) = (has(Need::Targets), has(Need::Relay), has(Need::Listener));
+        route.send_proxy = self.send_proxy.or(shared.send_proxy);
         if dials {
             route.rules = self.rules(shared, &route.remote, named)?;
         }

@@ -4,6 +4,7 @@
 //! that is the link's.
 
 mod dialling;
+mod passed;
 mod shown;
 
 use std::io;
