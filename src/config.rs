@@ -44,6 +44,9 @@ pub struct Route {
     pub users: Option<PathBuf>,
     /// Who may connect.
     pub access: Access,
+    /// Connections begin with a PROXY header, which is believed from [`Access::proxies`] and from
+    /// nobody else (`--accept-proxy`).
+    pub accept_proxy: bool,
     /// What the target is told first of whoever connects (`--send-proxy`). `None` is nothing.
     pub send_proxy: Option<proxy_header::Version>,
 }
@@ -62,6 +65,7 @@ impl Route {
             form: Form::default(),
             users: None,
             access: Access::default(),
+            accept_proxy: false,
             send_proxy: None,
         }
     }

@@ -395,7 +395,7 @@ mod tests {
             ("--framing", "ws-tcp-proxy --help lists the options"),
             ("--rate", "did you mean --rate-in or --rate-out?"),
             ("--allow-encodings", "did you mean --allow-encoding?"),
-            ("--proxy", "did you mean --trust-proxy or --send-proxy or --proxy-basic-file?"),
+            ("--proxy", "did you mean --trust-proxy or --accept-proxy or --send-proxy or --proxy-basic-file?"),
             ("-x", "ws-tcp-proxy --help lists the options"),
             ("-\u{1b}", "ws-tcp-proxy --help lists the options"),
         ] {
