@@ -17,6 +17,8 @@ pub struct End {
     /// A short read proves nothing: a hang-up, an error or urgent data may stand behind it, and
     /// no further event is promised.
     pub insists: bool,
+    /// The other end has gone altogether: nothing that is sent could arrive.
+    pub hung_up: bool,
     /// The end follows: the kernel may wait for it before it sends.
     pub corked: bool,
 }
@@ -24,7 +26,14 @@ pub struct End {
 impl End {
     pub fn open(transport: Transport) -> Self {
         let transport = Some(transport);
-        Self { transport, readable: true, writable: true, insists: false, corked: false }
+        Self {
+            transport,
+            readable: true,
+            writable: true,
+            insists: false,
+            hung_up: false,
+            corked: false,
+        }
     }
 
     /// Reads into all of `room` and keeps what that says about readiness.

@@ -5,6 +5,7 @@ mod connection;
 mod dial;
 mod end;
 mod event_loop;
+mod file;
 mod listener;
 mod resolve;
 mod secrets;

@@ -2,13 +2,13 @@
 //!
 //! Never shows what was in them.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Index;
 use std::path::{Path, PathBuf};
 
 use log::{info, warn};
 
+use super::file;
 use super::tokens::TokenFiles;
 use crate::config::{CredentialFile, Remote, Route};
 use crate::policy::credentials::{Credentials, Kind, MAX_FILE};
@@ -108,13 +108,10 @@ fn ours(file: &CredentialFile) -> io::Result<Credentials> {
 }
 
 fn credentials(path: &Path, kind: Kind) -> io::Result<Credentials> {
-    let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE as u64 + 1).read_to_end(&mut text))
-        .map_err(|error| {
-            let options = "--basic-file, --bearer-file and the like";
-            wrong(path, error.kind(), &format!("{error}; check {options}"))
-        })?;
+    let text = file::read(path, MAX_FILE as u64).map_err(|error| {
+        let options = "--basic-file, --bearer-file and the like";
+        wrong(path, error.kind(), &format!("{error}; check {options}"))
+    })?;
     Credentials::parse(&text, kind)
         .map_err(|error| wrong(path, io::ErrorKind::InvalidData, &error.to_string()))
 }

@@ -5,12 +5,13 @@
 //! No timer asks whether they have changed; a lookup does, at most once a second. The loop waits for
 //! the disk meanwhile, so a route's files have a limit.
 
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::file;
 use crate::config::{Remote, Route};
 use crate::policy::tokens::{Tokens, MAX_TEXT};
 use crate::session::deadlines::Time;
@@ -154,17 +155,10 @@ fn stamps(root: &Path) -> Result<Vec<Stamp>, String> {
     Ok(stamps)
 }
 
-/// Reads a file, of which `left` bytes may be used up. A pipe, whose writer might never come, is
-/// not opened.
+/// Reads a file, of which `left` bytes may be used up.
 fn text(path: &Path, left: &mut u64) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is neither a file nor a directory"));
-    }
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let mut text = Vec::new();
-    // One byte more than fits is enough to be told so.
-    let n = file.take(*left + 1).read_to_end(&mut text)? as u64;
-    *left = left.saturating_sub(n);
+    let text = file::read(path, *left)?;
+    *left = left.saturating_sub(text.len() as u64);
     Ok(text)
 }
 

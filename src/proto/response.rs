@@ -118,7 +118,9 @@ impl Expectation {
 /// What a stranger said, fit for a log: printable, and cut short.
 fn quote(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(MAX_QUOTE)];
-    let printable = |c: char| if c.is_control() { '.' } else { c };
+    // Neither controls nor what turns or breaks a line without being one.
+    let is_plain = |c: char| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ';
+    let printable = |c: char| if is_plain(c) { c } else { '.' };
     String::from_utf8_lossy(cut).trim().chars().map(printable).collect()
 }
 

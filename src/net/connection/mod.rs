@@ -184,6 +184,8 @@ impl Connection {
             end.insists = true;
             end.readable = true;
         }
+        // Of a unix socket this is all that tells a close from the end of one stream.
+        end.hung_up |= event.is_write_closed();
         end.readable |= event.is_readable();
         end.writable |= event.is_writable();
         if side == 1 && self.link.is_dialling() {
@@ -321,6 +323,9 @@ impl Connection {
             Ok(0) => {
                 self.ends[side].readable = false;
                 let step = self.link.on_end(side, false, hot, &mut ctx);
+                if self.ends[side].hung_up {
+                    self.link.on_failure(side, &mut ctx);
+                }
                 self.act(step, route, shared);
             }
             Ok(n) => {

@@ -88,7 +88,8 @@ impl Link {
             self.legs[side].reading = Reading::Ended;
             self.break_leg(side, ctx);
             self.drop_target(ctx);
-        } else if self.is_relaying() && self.legs[side].reading != Reading::Ended {
+        } else if self.is_relaying() && !self.legs[side].is_done() {
+            // One whose stream has ended may have been waited for; nothing can be sent to it now.
             self.note_failure(side);
             self.start_closing(ctx);
         }

@@ -416,7 +416,14 @@ impl Link {
         }
         // Asked before decoding: what stands before a Close in this read still goes out.
         let deaf = self.is_deaf(sink);
+        if matches!(&self.legs[sink].codec, Codec::WebSocket(s) if s.growth() > 1) {
+            // What grows is written behind what was read, so that all of that must be used up.
+            ctx.answers = 0;
+        }
         let decoded = self.decode(side, hot, ctx);
+        if matches!(decoded, Ok(Stop::Closed) | Err(_)) {
+            hot.drop_input();
+        }
         if deaf {
             hot.drop_output();
         }

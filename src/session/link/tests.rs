@@ -10,6 +10,8 @@ use crate::proto::close::CloseCode;
 use crate::proto::encoding::Encoding;
 use crate::proto::frame::{FrameError, Opcode};
 use crate::session::ended::{By, Why};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
 
 #[test]
 fn relays_both_ways() {
@@ -613,4 +615,25 @@ fn stopping_ends_both_streams_behind_what_is_in_flight() {
     s.deliver(PEER);
     s.takes(TARGET, usize::MAX);
     assert_eq!((s.got[TARGET].as_slice(), s.fin), (&b"in flight"[..], [true, true]));
+}
+
+/// Between two WebSockets: text of base64 is longer than what it stands for, and is written behind
+/// what was read, which must not be there any more.
+#[test]
+fn what_grows_does_not_overwrite_what_follows_a_ping() {
+    for (text_lossy, encoding) in [(false, Encoding::Base64), (true, Encoding::Text)] {
+        let messages = Messages { encoding, text_lossy, ..Messages::default() };
+        let mut s = Script::new(Limits::default(), messages);
+        s.peer_sends(HEAD.replace("GET /", "GET /?encoding=binary").as_bytes());
+        s.ask();
+        s.target_sends(ANSWER.as_bytes());
+        s.got[PEER].clear();
+        let ping = frame(true, Opcode::Ping, b"p");
+        s.peer_sends(&[binary(&[b'a'; 100]), ping, binary(&[b'b'; 100])].concat());
+        let (payload, control) = hear(Role::Server, &s.got[TARGET]);
+        assert!(control.is_empty(), "{control:?}");
+        let expected = [[b'a'; 100], [b'b'; 100]].concat();
+        assert!(payload == expected || payload == STANDARD.encode(&expected).as_bytes());
+        assert_eq!(s.heard().1, [(Opcode::Pong, b"p".to_vec())]);
+    }
 }
