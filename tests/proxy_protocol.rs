@@ -278,6 +278,28 @@ fn the_client_is_whom_the_rules_judge() {
 }
 
 #[test]
+fn the_client_is_who_is_counted() {
+    let target = Target::listen();
+    let proxy = plain(&target, &["--max-per-client", "1"]);
+    let passed_on = |header: &[u8]| {
+        let mut socket = Stream::tcp(proxy.port());
+        socket.send(header);
+        socket
+    };
+    let mut first = passed_on(V1);
+    let mut stream = target.accept();
+    carries(&mut first, &mut stream);
+    passed_on(V2).expect_fin();
+    let mut other = passed_on(b"PROXY TCP4 192.0.2.8 198.51.100.1 1 443\r\n");
+    carries(&mut other, &mut target.accept());
+    first.finish();
+    stream.expect_fin();
+    drop((first, stream));
+    proxy.wait_for_log(0, "its end", |line| line.contains("why=eof") && line.contains("2.0.2.7"));
+    carries(&mut passed_on(V1), &mut target.accept());
+}
+
+#[test]
 fn nobody_else_is_believed() {
     let target = Target::listen();
     for (proxy, is_http) in [(plain(&target, &[]), false), (websocket(&target, &[]), true)] {
