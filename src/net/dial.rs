@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::resolve::Question;
 use super::sys;
 use super::transport::Transport;
 use crate::config::{Limits, UnixName};
@@ -45,13 +46,15 @@ pub struct Dial {
     until: Time,
     error: Option<DialError>,
     unread: Box<[u8]>,
+    /// The name whose addresses are awaited.
+    pub awaits: Option<Question>,
 }
 
 impl Dial {
     /// A dial without an address yet, that may last until then. Keeps what the peer has said
     /// meanwhile.
     pub fn new(unread: &[u8], until: Time) -> Self {
-        Self { left: VecDeque::new(), until, error: None, unread: unread.into() }
+        Self { left: VecDeque::new(), until, error: None, unread: unread.into(), awaits: None }
     }
 
     /// One more address to try.

@@ -20,7 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::clients::{Clients, Place};
 use super::connection::{Connection, Name, Next, Shared};
 use super::listener::Listener;
-use super::resolve::Resolver;
+use super::resolve::{Asker, Resolver};
 use super::secrets::Files;
 use super::sys::{self, Signal, Signals};
 use super::table::{Key, Table};
@@ -396,7 +396,7 @@ impl Proxy {
         for route in &self.routes {
             if let Some(HostPort { host: Host::Name(name), port }) = route.remote.address() {
                 if let Err(error) =
-                    self.shared.resolver.ask((name, *port), None, (Time(0), Time::NEVER))
+                    self.shared.resolver.ask((name.clone(), *port), None, Asker::Operator)
                 {
                     warn!("cannot look up {name}: {error}");
                 }
@@ -405,7 +405,7 @@ impl Proxy {
     }
 
     fn on_answers(&mut self) {
-        while let Some(((name, _), answer, waiting)) = self.shared.resolver.next(self.shared.now) {
+        while let Some(((name, _), answer, waiting)) = self.shared.resolver.next() {
             for who in waiting {
                 match (who, &answer) {
                     (Some(key), answer) => self.visit(key, |connection, route, shared| {

@@ -2,8 +2,10 @@
 //!
 //! Owns a few helper threads, which start as names come and are never needed for numbers. A name
 //! that is asked for again while its answer is under way is not asked for twice. One that nobody
-//! can wait for any more is not asked for at all, so that names which nobody answers for, as a
-//! peer may send them, hold the others up for no longer than `--connect-timeout`.
+//! waits for any more is not asked for at all, and forgotten.
+//!
+//! Peers may send names that no server answers for, each of which holds a thread for seconds: they
+//! never get the last one, which is for the names of the command line.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,13 +17,15 @@ use std::thread;
 use mio::Waker;
 
 use super::table::Key;
-use crate::session::deadlines::Time;
 
 /// Names that are looked up at once.
-const MAX_THREADS: usize = 4;
+const MAX_THREADS: usize = 9;
+
+/// Of these, names that a peer has sent.
+const MAX_FOR_PEERS: usize = MAX_THREADS - 1;
 
 /// A host name and a port.
-type Question = (String, u16);
+pub type Question = (String, u16);
 
 /// Addresses in the order in which they are to be tried.
 pub type Answer = io::Result<Vec<SocketAddr>>;
@@ -33,21 +37,25 @@ pub struct Resolver {
     /// Where the threads put their answers, by number, and where we find them.
     answered: Sender<(usize, Question, Answer)>,
     answers: Receiver<(usize, Question, Answer)>,
-    /// No thread is free for these yet.
-    queue: VecDeque<Question>,
-    /// Who waits for each name, and until when.
-    waiting: HashMap<Question, Waiting>,
+    /// No thread is free for these yet: names of peers, and of the command line.
+    queues: [VecDeque<Question>; 2],
+    /// Who waits for each name that is queued or looked up. `None` is the check at the start.
+    waiting: HashMap<Question, Vec<Option<Key>>>,
 }
 
 struct Thread {
     questions: Sender<Question>,
-    busy: bool,
+    /// Whose name it looks up.
+    busy: Option<Asker>,
 }
 
-struct Waiting {
-    /// `None` is the check at the start.
-    who: Vec<Option<Key>>,
-    until: Time,
+/// Who sent a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Whoever connected.
+    Peer,
+    /// Whoever wrote the command line.
+    Operator,
 }
 
 impl Resolver {
@@ -59,66 +67,72 @@ impl Resolver {
             threads: Vec::new(),
             answered,
             answers,
-            queue: VecDeque::new(),
+            queues: Default::default(),
             waiting: HashMap::new(),
         }
     }
 
-    /// Asks for a name at `now`, whose answer is of use until then.
+    /// Asks for a name.
     ///
     /// # Errors
     /// No thread is there, and none could be started.
-    pub fn ask(
-        &mut self,
-        (name, port): (&str, u16),
-        who: Option<Key>,
-        (now, until): (Time, Time),
-    ) -> io::Result<()> {
-        let question = (name.to_owned(), port);
+    pub fn ask(&mut self, question: Question, who: Option<Key>, asker: Asker) -> io::Result<()> {
         if let Some(waiting) = self.waiting.get_mut(&question) {
-            waiting.who.push(who);
-            waiting.until = waiting.until.max(until);
+            waiting.push(who);
             return Ok(());
         }
-        let free = self.threads.iter().position(|thread| !thread.busy);
-        match free.map_or_else(|| self.start(), Ok) {
-            Ok(free) => self.give(free, question.clone()),
+        match self.free(asker) {
+            Ok(free) => self.give(free, question.clone(), asker),
             Err(error) if self.threads.is_empty() => return Err(error),
-            Err(_) => {
-                self.forget_late(now);
-                self.queue.push_back(question.clone());
-            }
+            Err(_) => self.queues[asker as usize].push_back(question.clone()),
         }
-        self.waiting.insert(question, Waiting { who: vec![who], until });
+        self.waiting.insert(question, vec![who]);
         Ok(())
     }
 
-    /// The next answer that is there: the name, the addresses, and who waits.
-    pub fn next(&mut self, now: Time) -> Option<(Question, Answer, Vec<Option<Key>>)> {
-        let (number, question, answer) = self.answers.try_recv().ok()?;
-        self.threads[number].busy = false;
-        self.forget_late(now);
-        if let Some(next) = self.queue.pop_front() {
-            self.give(number, next);
+    /// That connection does not wait any more.
+    pub fn forget(&mut self, question: &Question, who: Key) {
+        let Some(waiting) = self.waiting.get_mut(question) else { return };
+        waiting.retain(|waits| *waits != Some(who));
+        if waiting.is_empty() {
+            for queue in &mut self.queues {
+                if let Some(at) = queue.iter().position(|queued| queued == question) {
+                    queue.remove(at);
+                    // One that is being looked up stays, so that it is not asked for twice.
+                    self.waiting.remove(question);
+                }
+            }
         }
-        let who = self.waiting.remove(&question).map(|waiting| waiting.who).unwrap_or_default();
+    }
+
+    /// The next answer that is there: the name, the addresses, and who waits.
+    pub fn next(&mut self) -> Option<(Question, Answer, Vec<Option<Key>>)> {
+        let (number, question, answer) = self.answers.try_recv().ok()?;
+        self.threads[number].busy = None;
+        for asker in [Asker::Operator, Asker::Peer] {
+            if let (false, Ok(free)) = (self.queues[asker as usize].is_empty(), self.free(asker)) {
+                if let Some(next) = self.queues[asker as usize].pop_front() {
+                    self.give(free, next, asker);
+                }
+            }
+        }
+        let who = self.waiting.remove(&question).unwrap_or_default();
         Some((question, answer, who))
     }
 
-    /// Drops what has waited for a thread too long, from the front of the queue.
-    fn forget_late(&mut self, now: Time) {
-        while let Some(next) = self.queue.front() {
-            if self.waiting.get(next).is_some_and(|waiting| waiting.until > now) {
-                return;
-            }
-            self.waiting.remove(next);
-            self.queue.pop_front();
+    /// A thread that may look up a name of that asker: an idle one, or a new one.
+    fn free(&mut self, asker: Asker) -> io::Result<usize> {
+        let for_peers = self.threads.iter().filter(|t| t.busy == Some(Asker::Peer)).count();
+        if asker == Asker::Peer && for_peers == MAX_FOR_PEERS {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
+        let idle = self.threads.iter().position(|thread| thread.busy.is_none());
+        idle.map_or_else(|| self.start(), Ok)
     }
 
-    fn give(&mut self, number: usize, question: Question) {
+    fn give(&mut self, number: usize, question: Question, asker: Asker) {
         let thread = &mut self.threads[number];
-        thread.busy = true;
+        thread.busy = Some(asker);
         // It fails only if the thread has died; then the dial times out.
         let _ = thread.questions.send(question);
     }
@@ -141,7 +155,7 @@ impl Resolver {
                 let _ = waker.wake();
             }
         })?;
-        self.threads.push(Thread { questions, busy: false });
+        self.threads.push(Thread { questions, busy: None });
         Ok(number)
     }
 }

@@ -11,6 +11,7 @@ use crate::config::{Destination, Host, HostPort, Remote, Route};
 use crate::net::clients::Place;
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
+use crate::net::resolve::{Asker, Question};
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
 use crate::policy::target::{check, checked, target};
@@ -25,6 +26,7 @@ impl Connection {
         shared: &mut Shared,
     ) {
         let Some(dial) = &mut self.dial else { return };
+        dial.awaits = None;
         match answer {
             Ok(addresses) if addresses.is_empty() => {
                 dial.failed(DialError::UnknownName("no address".into()));
@@ -76,9 +78,14 @@ impl Connection {
                 }
             }
             Ok(Some(Destination::Tcp(HostPort { host: Host::Name(name), port }))) => {
-                let times = (shared.now, until);
-                if let Err(error) = shared.resolver.ask((&name, port), Some(self.key), times) {
-                    self.give_up(error.into(), route, shared);
+                let asker = match self.link.named() {
+                    Some(_) if route.remote.is_named_by_peer() => Asker::Peer,
+                    _ => Asker::Operator,
+                };
+                let question = (name, port);
+                match shared.resolver.ask(question.clone(), Some(self.key), asker) {
+                    Ok(()) => self.await_answer(question),
+                    Err(error) => self.give_up(error.into(), route, shared),
                 }
             }
             Err(error) => self.give_up(DialError::Denied(error), route, shared),
@@ -236,13 +243,21 @@ impl Connection {
     pub(super) fn refuse(&mut self, refusal: &Refusal, shared: &mut Shared) {
         let (hot, mut ctx) = shared.split();
         self.link.refuse(refusal, hot, &mut ctx);
-        self.abandon_dial();
+        self.abandon_dial(shared);
         self.deliver(0, shared);
     }
 
-    pub(super) fn abandon_dial(&mut self) {
-        if self.dial.take().is_some() {
-            self.ends[1] = End::default();
+    fn await_answer(&mut self, question: Question) {
+        if let Some(dial) = &mut self.dial {
+            dial.awaits = Some(question);
         }
+    }
+
+    pub(super) fn abandon_dial(&mut self, shared: &mut Shared) {
+        let Some(dial) = self.dial.take() else { return };
+        if let Some(question) = &dial.awaits {
+            shared.resolver.forget(question, self.key);
+        }
+        self.ends[1] = End::default();
     }
 }

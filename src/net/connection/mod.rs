@@ -193,7 +193,7 @@ impl Connection {
         } else if event.is_error() {
             self.link.on_failure(side, &mut shared.split().1);
             if self.link.is_relaying() {
-                self.abandon_dial();
+                self.abandon_dial(shared);
             }
         }
     }
@@ -259,12 +259,13 @@ impl Connection {
     pub fn close(&mut self, why: Why, code: CloseCode, shared: &mut Shared) {
         let (hot, mut ctx) = shared.split();
         self.link.close(By::Proxy, why, code, hot, &mut ctx);
-        self.abandon_dial();
+        self.abandon_dial(shared);
         self.deliver(0, shared);
     }
 
     /// The close record, and a good end for its sockets.
     pub fn finish(&mut self, shared: &mut Shared) {
+        self.abandon_dial(shared);
         // Given up: what the kernel still holds for the other end is to arrive all the same.
         for end in &mut self.ends {
             if let Some(mut transport) = end.transport.take() {
