@@ -13,6 +13,7 @@ use crate::policy::rules::Rules;
 pub use crate::proto::authority::{Host, HostPort};
 use crate::proto::connect::Form;
 use crate::proto::encoding::{Encoding, Encodings};
+use crate::proto::proxy_header;
 use crate::proto::response::ClientRequest;
 
 /// Everything a [`crate::Proxy`] needs: where from, where to, and the limits.
@@ -43,6 +44,11 @@ pub struct Route {
     pub users: Option<PathBuf>,
     /// Who may connect.
     pub access: Access,
+    /// Connections begin with a PROXY header, which is believed from [`Access::proxies`] and from
+    /// nobody else (`--accept-proxy`).
+    pub accept_proxy: bool,
+    /// What the target is told first of whoever connects (`--send-proxy`). `None` is nothing.
+    pub send_proxy: Option<proxy_header::Version>,
 }
 
 impl Route {
@@ -59,6 +65,8 @@ impl Route {
             form: Form::default(),
             users: None,
             access: Access::default(),
+            accept_proxy: false,
+            send_proxy: None,
         }
     }
 }

@@ -55,6 +55,13 @@
 //! closed at once. A trusted proxy says in the request whose it is, so that a client has its place
 //! among `--max-per-client` only from then on.
 //!
+//! # Who connected
+//!
+//! The peer, unless that is a trusted proxy: then whom it names, in fields of a request for a
+//! WebSocket, or on any listener in a PROXY header that stands in front of everything
+//! ([`session::proxied`]). That is who the log, the rules and, if it is told, the target take for
+//! the client.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always

@@ -5,7 +5,7 @@
 
 use super::messages::first_filled;
 use super::need::Need;
-use super::route_options::{file, Credential};
+use super::route_options::{file, is_met, Credential};
 use super::{Argument, Flaw, UsageError};
 use crate::config::{Access, CredentialFile, Route};
 use crate::policy::cidr::{Cidr, CidrError};
@@ -71,7 +71,7 @@ impl AccessOptions {
         shared: (&Self, &[Credential]),
         route: &Route,
     ) -> Result<Access, UsageError> {
-        let has = |need: Need| need.met(&route.local, &route.remote);
+        let has = |need: Need| is_met(need, route);
         let mut access = Access::default();
         if has(Need::Addresses) {
             access.clients = first_filled(&self.clients, &shared.0.clients).to_vec();

@@ -12,6 +12,7 @@ use crate::config::{Access, Config, CredentialFile, Local, Messages, Remote, Rou
 use crate::net::Proxy;
 use crate::proto::connect::Form;
 use crate::proto::encoding::Encoding;
+use crate::proto::proxy_header::Version;
 use crate::session::rates::Rates;
 
 /// The routes, and the most memory that buffers and tables can take.
@@ -113,6 +114,11 @@ fn access(route: &Route) -> Vec<String> {
             CredentialFile::Bearer(path) => format!("bearer from {}", file(path)),
         }));
     }
+    parts.extend(route.accept_proxy.then(|| "accept-proxy".into()));
+    parts.extend(route.send_proxy.map(|version| match version {
+        Version::V1 => "send-proxy v1".into(),
+        Version::V2 => "send-proxy v2".into(),
+    }));
     parts
 }
 
@@ -155,7 +161,8 @@ mod tests {
         let line = "-l connect://a:1 -r ws://b/?secret --connect eager --basic-file /x \
                     --proxy-basic-file users \
                     -l connect://a:2 -r connect: --allow any --deny 10.0.0.0/8 --half-close=off \
-                    -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms \
+                    -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms --send-proxy v1 \
+                    --accept-proxy --trust-proxy ::1 \
                     -l connect://a:4 -r b:1 \
                     -l a:5 -r json: --allow 10.0.0.0/8 --allow unix:/run/app/";
         let text = describe(&config_of(line), 512);
@@ -177,7 +184,7 @@ mod tests {
                 "allow any; deny 10.0.0.0/8",
                 "tcp://a:3 -> ws://b/",
                 " binary, base64; half-close 1500ms",
-                "bearer from y",
+                "proxies [::1]; bearer from y; accept-proxy; send-proxy v1",
                 "connect://a:4 -> tcp://b:1",
                 " binary, base64; half-close 5s",
                 "connect full",

@@ -240,6 +240,10 @@ Access: who may connect. Without any of these, everybody who can reach it
       --trust-proxy CIDR    a proxy there says in X-Forwarded-For or Forwarded
                             whose connection it passes on; that is who the log,
                             --client and --max-per-client take for the client
+      --accept-proxy        connections begin with a header of the PROXY
+                            protocol, v1 or v2, and come from a --trust-proxy
+      --send-proxy v1|v2    tell the target first whose connection it is, by a
+                            header of the PROXY protocol
       --proxy-basic-file FILE  for connect:// listeners: see --help relay
       --max-per-client N    for all routes: see --help limits
 

@@ -343,6 +343,7 @@ mod tests {
             ("--max-connections", &["0", "1000001", "-1", "1K", "", "1.5"][..]),
             ("--max-message", &["18446744073709551616", "17179869184GiB", "-1", "1MB"]),
             ("--rate-in", &["-1", "1Mbit", "2048GiB"]),
+            ("--send-proxy", &["", "1", "V2"]),
             ("--rate-out", &["off", "10/s"]),
             ("--max-head", &["255", "1048577", "2M"]),
             ("--max-headers", &["0", "1025"]),
@@ -394,7 +395,7 @@ mod tests {
             ("--framing", "ws-tcp-proxy --help lists the options"),
             ("--rate", "did you mean --rate-in or --rate-out?"),
             ("--allow-encodings", "did you mean --allow-encoding?"),
-            ("--proxy", "did you mean --trust-proxy or --proxy-basic-file?"),
+            ("--proxy", "did you mean --trust-proxy or --accept-proxy or --send-proxy or --proxy-basic-file?"),
             ("-x", "ws-tcp-proxy --help lists the options"),
             ("-\u{1b}", "ws-tcp-proxy --help lists the options"),
         ] {

@@ -138,6 +138,18 @@ mod tests {
                 local,
             ),
             (
+                "-l unix:/b -r a:1 --accept-proxy --trust-proxy 10.0.0.1",
+                "--accept-proxy",
+                "is for proxies that have an address, and unix:/b has none",
+                "write it like --local 127.0.0.1:8080 --accept-proxy",
+            ),
+            (
+                "-r a:1 --accept-proxy",
+                "--accept-proxy",
+                "believes proxies, and no --trust-proxy says which",
+                "write it like --accept-proxy --trust-proxy 127.0.0.1",
+            ),
+            (
                 "-l ws+unix:/b -r a:1 --trust-proxy 10.0.0.1",
                 "--trust-proxy 10.0.0.1",
                 "is for proxies",

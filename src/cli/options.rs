@@ -78,6 +78,8 @@ const OPTIONS: &[Opt] = &[
     value("trust-proxy", "127.0.0.1", |c, a| {
         c.routes.options().restrict(a, Need::Passed, AccessOptions::add_proxy)
     }),
+    switch("accept-proxy", |c| c.routes.options().accept_proxy()),
+    value("send-proxy", "v2", |c, a| c.routes.options().set_send_proxy(&a.value)),
     value("proxy-basic-file", "/etc/ws-tcp-proxy/users", |c, a| c.routes.options().set_users(a)),
     limit("max-connections", "1000", |l, v| {
         count(v, 1..=MAX_CONNECTIONS).map(|n| l.max_connections = n)

@@ -12,6 +12,7 @@ use super::{Argument, Flaw, UsageError};
 use crate::config::{CredentialFile, Local, Remote, Route};
 use crate::policy::rules::{Rule, RuleError, Rules};
 use crate::proto::connect::Form;
+use crate::proto::proxy_header::Version;
 
 /// What authorizes a request: a file, or `None` for one of its fields.
 pub(super) type Credential = (Argument, Option<CredentialFile>);
@@ -24,6 +25,8 @@ pub(super) struct RouteOptions {
     denied: Vec<Rule>,
     form: Option<Form>,
     users: Option<PathBuf>,
+    accept_proxy: bool,
+    send_proxy: Option<Version>,
     fields: Vec<(String, String)>,
     /// On a route that sends no request, its files are those whose credentials clients must show.
     credentials: Vec<Credential>,
@@ -60,6 +63,21 @@ impl RouteOptions {
     pub(super) fn set_users(&mut self, argument: &Argument) -> Result<(), Flaw> {
         self.users = Some(file(&argument.value)?);
         self.need(argument, Need::Listener)
+    }
+
+    /// `--accept-proxy`
+    pub(super) fn accept_proxy(&mut self) {
+        self.accept_proxy = true;
+    }
+
+    /// `--send-proxy v1|v2`
+    pub(super) fn set_send_proxy(&mut self, version: &str) -> Result<(), Flaw> {
+        self.send_proxy = Some(match version {
+            "v1" => Version::V1,
+            "v2" => Version::V2,
+            _ => return Err(Flaw::new("is neither v1 nor v2")),
+        });
+        Ok(())
     }
 
     /// `--basic-file FILE`
@@ -111,6 +129,8 @@ impl RouteOptions {
         self.denied.extend(later.denied);
         self.form = later.form.or(self.form);
         self.users = later.users.or(self.users.take());
+        self.accept_proxy |= later.accept_proxy;
+        self.send_proxy = later.send_proxy.or(self.send_proxy);
         self.fields.extend(later.fields);
         self.credentials.extend(later.credentials);
         self.access.extend(later.access);
@@ -130,15 +150,32 @@ impl RouteOptions {
         named: &Argument,
     ) -> Result<Route, UsageError> {
         let mut route = Route::new(local, remote);
-        let misplaced = self.needs.iter().find(|(_, need)| !need.met(&route.local, &route.remote));
+        let addresses = Need::Addresses.met(&route.local, &route.remote);
+        if self.accept_proxy && !addresses {
+            return Err(UsageError::new(
+                "--accept-proxy",
+                format!("is for proxies that have an address, and {} has none", route.local),
+                "write it like --local 127.0.0.1:8080 --accept-proxy",
+            ));
+        }
+        route.accept_proxy = addresses && (self.accept_proxy || shared.accept_proxy);
+        let misplaced = self.needs.iter().find(|(_, need)| !is_met(*need, &route));
         if let Some((argument, need)) = misplaced {
             let instead = format!("and this route is {} -> {}", route.local, route.remote);
             return Err(need.missing(argument, &instead));
         }
         route.access =
             self.access.access(&self.credentials, (&shared.access, &shared.credentials), &route)?;
+        if route.accept_proxy && route.access.proxies.is_empty() {
+            return Err(UsageError::new(
+                "--accept-proxy",
+                "believes proxies, and no --trust-proxy says which",
+                "write it like --accept-proxy --trust-proxy 127.0.0.1",
+            ));
+        }
         let has = |need: Need| need.met(&route.local, &route.remote);
         let (dials, relays, listens) = (has(Need::Targets), has(Need::Relay), has(Need::Listener));
+        route.send_proxy = self.send_proxy.or(shared.send_proxy);
         if dials {
             route.rules = self.rules(shared, &route.remote, named)?;
         }
@@ -159,7 +196,7 @@ impl RouteOptions {
 
     /// As options for all `routes`, each is of use to one of them.
     pub(super) fn of_use(&self, routes: &[Route]) -> Result<(), UsageError> {
-        let met = |need: Need| routes.iter().any(|route| need.met(&route.local, &route.remote));
+        let met = |need: Need| routes.iter().any(|route| is_met(need, route));
         match self.needs.iter().find(|(_, need)| !met(*need)) {
             Some((argument, need)) => Err(need.missing(argument, "and no route has any")),
             None if met(Need::Request) => Ok(()),
@@ -211,6 +248,12 @@ fn agree(credentials: &[Credential]) -> Result<(), UsageError> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether the option is of use to the route.
+pub(super) fn is_met(need: Need, route: &Route) -> bool {
+    let passed = need == Need::Passed && route.accept_proxy;
+    passed || need.met(&route.local, &route.remote)
 }
 
 fn rule(text: &str) -> Result<Rule, Flaw> {

@@ -6,6 +6,7 @@
 //! allows, then timers; last, what has closed is freed, so that an event of this turn cannot meet
 //! a stranger in a reused slot.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -31,6 +32,7 @@ use crate::config::{Config, Host, HostPort, Route};
 use crate::policy::access;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
+use crate::proto::proxy_header::ProxyHeader;
 use crate::session::deadlines::Time;
 use crate::session::ended::Why;
 
@@ -83,7 +85,7 @@ impl Proxy {
     pub const BYTES_PER_CONNECTION: usize = Connection::BYTES;
 
     /// What one costs beyond that where clients are counted, or proxies say who they are.
-    pub const BYTES_PER_CLIENT: usize = Clients::BYTES;
+    pub const BYTES_PER_CLIENT: usize = Clients::BYTES + 2 * size_of::<(Key, ProxyHeader)>();
 
     /// Binds every route's listener. Nothing is accepted before [`Proxy::run`].
     ///
@@ -107,6 +109,7 @@ impl Proxy {
             now: Time(0),
             secrets: Files::read(&routes)?,
             clients: Clients::new(limits.max_per_client),
+            passed: BTreeMap::new(),
             dial_failures: Vec::new(),
             limits,
         };

@@ -69,6 +69,14 @@ impl Transport {
         }
     }
 
+    /// Our own address (getsockname(2)); `None` for a unix socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The error that a failed connect, or the peer, has left behind (`SO_ERROR`).
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod link;
 mod naming;
 pub mod opening;
 pub mod pipe;
+pub mod proxied;
 pub mod rates;
 #[cfg(test)]
 mod tests;

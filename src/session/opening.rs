@@ -77,7 +77,7 @@ impl Asking {
 }
 
 /// Steps over the part of the input that belongs to a head: all of it, as long as nothing is met.
-fn take<T>(met: Option<(T, usize)>, hot: &mut Hot) -> Option<T> {
+pub(super) fn take<T>(met: Option<(T, usize)>, hot: &mut Hot) -> Option<T> {
     match met {
         Some((meaning, taken)) => {
             hot.skip(taken);

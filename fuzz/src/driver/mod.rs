@@ -342,6 +342,7 @@ impl Driver {
     fn act(&mut self, step: Step) {
         match step {
             Step::Deliver(sink) => self.deliver(sink),
+            Step::Passed(_) | Step::Unproven(_) => unreachable!("nobody passes connections on"),
             Step::Admit(names) => self.admit(names),
             Step::Dial => {
                 self.model.on_request(self.link.named());

@@ -181,14 +181,17 @@ impl Connection {
                 Far::WebSocket(url.request(nonce, route.messages.encoding, authorization))
             }
         };
+        let mut first = self.introduction(route, shared);
         let (_, mut ctx) = shared.split();
         match self.link.on_connected(far, &route.messages, &mut ctx) {
             Reached::Open(opened) => {
+                send(&mut self.link, &mut self.ends[1], 1, &first, &mut ctx);
                 self.on_open(opened, route, shared);
                 self.relay_unread(route, shared);
             }
             Reached::Asked(request) => {
-                send(&mut self.link, &mut self.ends[1], 1, &request, &mut ctx);
+                first.extend(request);
+                send(&mut self.link, &mut self.ends[1], 1, &first, &mut ctx);
             }
         }
     }

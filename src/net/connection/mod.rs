@@ -4,8 +4,10 @@
 //! that is the link's.
 
 mod dialling;
+mod passed;
 mod shown;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
@@ -31,6 +33,7 @@ use crate::policy::access::lets_in;
 use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
+use crate::proto::proxy_header::ProxyHeader;
 use crate::session::deadlines::Time;
 use crate::session::ended::{By, Why};
 use crate::session::link::{Connect, Context, Due, Entrance, Link, Names, Step, ANSWERS_PER_READ};
@@ -52,6 +55,8 @@ pub struct Shared {
     /// By route.
     pub secrets: Files,
     pub clients: Clients,
+    /// What trusted proxies have said of connections, where they do so by a header of their own.
+    pub passed: BTreeMap<Key, ProxyHeader>,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
 }
@@ -137,7 +142,8 @@ impl Connection {
     ) -> io::Result<Self> {
         transport.register(&shared.registry, token(key.slot, 0))?;
         let since = shared.now;
-        let link = Link::accepted(entrance(route), &shared.split().1);
+        let begin = if route.accept_proxy { Link::passed_on } else { Link::accepted };
+        let link = begin(entrance(route), &shared.split().1);
         Ok(Self {
             link,
             ends: [End::open(transport), End::default()],
@@ -195,7 +201,7 @@ impl Connection {
     /// It has just been accepted: its request may be there already, or none is needed.
     pub fn begin(&mut self, route: &Route, shared: &mut Shared) -> Next {
         // Without a request that could be answered, whoever may not connect is told by the end.
-        if !self.link.is_judging() && !self.is_let_in(route) {
+        if !self.link.is_judging() && !self.is_let_in(route, shared) {
             debug!("{} is from no --client of this route", Name(self.key));
             return Next::Over;
         }
@@ -206,8 +212,8 @@ impl Connection {
         self.serve(route, shared)
     }
 
-    fn is_let_in(&self, route: &Route) -> bool {
-        lets_in(&route.access, self.peer(route).map(|peer| peer.ip()))
+    fn is_let_in(&self, route: &Route, shared: &Shared) -> bool {
+        lets_in(&route.access, self.peer(route, shared).map(|peer| peer.ip()))
     }
 
     /// Moves what can be moved.
@@ -268,6 +274,7 @@ impl Connection {
         }
         let behind = shared.clients.behind(self.key);
         shared.clients.leave(self.key);
+        shared.passed.remove(&self.key);
         let Some(ended) = self.link.ended() else { return };
         let code = match ended.why {
             Why::Refused(status) => status.code(),
@@ -352,7 +359,7 @@ impl Connection {
             let client = match self.link.is_judging() {
                 true => {
                     shared.secrets.look(self.route(), shared.now);
-                    self.peer(route)
+                    self.peer(route, shared)
                 }
                 false => None,
             };
@@ -370,9 +377,12 @@ impl Connection {
     }
 
     /// Whoever connected, on a route that must know. The others go without the system call.
-    fn peer(&self, route: &Route) -> Option<SocketAddr> {
+    fn peer(&self, route: &Route, shared: &Shared) -> Option<SocketAddr> {
         match &self.ends[0].transport {
-            Some(transport) if route.access.depends_on_address() => transport.peer(),
+            Some(transport) if route.access.depends_on_address() => {
+                let passed = shared.passed.get(&self.key).and_then(|header| header.source);
+                passed.or_else(|| transport.peer())
+            }
             _ => None,
         }
     }
@@ -381,6 +391,8 @@ impl Connection {
     fn act(&mut self, step: Step, route: &Route, shared: &mut Shared) {
         match step {
             Step::Deliver(sink) => self.deliver(sink, shared),
+            Step::Passed(header) => self.on_passed_on(header, route, shared),
+            Step::Unproven(error) => self.mistrust(error, shared),
             Step::Admit(names) => self.admit(names, route, shared),
             Step::Dial => self.start_dial(route, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),

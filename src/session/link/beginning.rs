@@ -5,11 +5,13 @@
 //! and then both legs are told. A refusal is an end: see `ending`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Context, Far, Link, Stage, Step};
 use crate::buf::hot::Hot;
-use crate::config::{Destination, Messages};
+use crate::config::{Destination, Limits, Messages};
 use crate::policy::admit::Admission;
+use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::encoding::Encoding;
 use crate::proto::frame::Role;
@@ -17,6 +19,7 @@ use crate::session::deadlines::Deadline;
 use crate::session::leg::{Codec, Leg, Reading};
 use crate::session::naming::{Connect, Names, Naming, Tunnel, Words};
 use crate::session::opening::Asking;
+use crate::session::proxied::Proxied;
 use crate::session::{Framing, Options, Session, Stop};
 
 /// How a connection begins.
@@ -31,6 +34,29 @@ pub enum Entrance {
     Connect(Connect),
     /// With the stream itself.
     Stream,
+}
+
+impl Entrance {
+    /// What leg 0 speaks, how far it has come, and what it has how much time for.
+    fn begin(self, limits: &Limits) -> (Codec, Stage, Deadline, Duration) {
+        match self {
+            Entrance::WebSocket { names } => (
+                Codec::Opening(Box::default()),
+                Stage::Head { names },
+                Deadline::Handshake,
+                limits.handshake_timeout,
+            ),
+            Entrance::Connect(connect) => (
+                Codec::Raw,
+                Stage::Name(Box::new(Naming::new(Names::Connect(connect)))),
+                Deadline::Handshake,
+                limits.handshake_timeout,
+            ),
+            Entrance::Stream => {
+                (Codec::Raw, Stage::Dial(None), Deadline::Dial, limits.connect_timeout)
+            }
+        }
+    }
 }
 
 /// What leg 0 has asked for.
@@ -72,27 +98,37 @@ pub enum Reached {
 impl Link {
     /// A connection that was accepted. One that [`Link::is_dialling`] is to be dialled for.
     pub fn accepted(entrance: Entrance, ctx: &Context) -> Self {
-        let limits = ctx.limits;
-        let (codec, stage, deadline, timeout) = match entrance {
-            Entrance::WebSocket { names } => (
-                Codec::Opening(Box::default()),
-                Stage::Head { names },
-                Deadline::Handshake,
-                limits.handshake_timeout,
-            ),
-            Entrance::Connect(connect) => (
-                Codec::Raw,
-                Stage::Name(Box::new(Naming::new(Names::Connect(connect)))),
-                Deadline::Handshake,
-                limits.handshake_timeout,
-            ),
-            Entrance::Stream => {
-                (Codec::Raw, Stage::Dial(None), Deadline::Dial, limits.connect_timeout)
-            }
-        };
+        let (codec, stage, deadline, timeout) = entrance.begin(ctx.limits);
         let mut link = Self::new(codec, stage, ctx);
         link.deadlines.set(deadline, ctx.now + timeout);
         link
+    }
+
+    /// One that begins with a PROXY header, and so on behind that.
+    pub fn passed_on(entrance: Entrance, ctx: &Context) -> Self {
+        let stage = Stage::Proxied(Box::new(Proxied::new(entrance)));
+        let mut link = Self::new(Codec::Raw, stage, ctx);
+        link.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
+        link
+    }
+
+    /// Leg 0 says whose connection it is. The time for a request has begun before that.
+    pub(super) fn hear_proxy(&mut self, hot: &mut Hot, gate: Gate, ctx: &Context) -> Step {
+        let Stage::Proxied(proxied) = &mut self.stage else { return Step::Deliver(0) };
+        match proxied.on_bytes(hot, gate, ctx.limits) {
+            None => Step::Deliver(0),
+            Some(Err(error)) => Step::Unproven(error),
+            Some(Ok(header)) => {
+                let (codec, stage, deadline, timeout) = proxied.entrance.begin(ctx.limits);
+                self.legs[0].codec = codec;
+                self.stage = stage;
+                if deadline != Deadline::Handshake {
+                    self.deadlines.clear(Deadline::Handshake);
+                    self.deadlines.set(deadline, ctx.now + timeout);
+                }
+                Step::Passed(header)
+            }
+        }
     }
 
     /// What leg 0 has asked for, while that is being reached.

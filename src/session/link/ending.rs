@@ -47,7 +47,7 @@ impl Link {
             }
             // The server's end of TCP, which a client waits for (§7.1.1).
             Codec::WebSocket(_) => self.check_transport_end(side),
-            Codec::Raw if side == 0 && matches!(self.stage, Stage::Name(_)) => {
+            Codec::Raw if side == 0 && matches!(self.stage, Stage::Proxied(_) | Stage::Name(_)) => {
                 self.end(By::side(side), Why::NoRequest, CloseCode::ABNORMAL);
                 self.legs[side].writing = Writing::Shut;
             }
@@ -134,7 +134,8 @@ impl Link {
     /// Answers the request with a status, if leg 0 has asked for something; the output is for it.
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
         let words = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
-            Stage::Head { .. } => Some(Words::Stream(refusal.response())),
+            Stage::Proxied(proxied) if !proxied.is_http => None,
+            Stage::Proxied(_) | Stage::Head { .. } => Some(Words::Stream(refusal.response())),
             Stage::Name(naming) => Some(naming.refused(refusal)),
             Stage::Dial(asked) | Stage::Ask(asked) => match asked.map(|asked| asked.welcome) {
                 Some(Welcome::Handshake(_)) => Some(Words::Stream(refusal.response())),

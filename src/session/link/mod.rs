@@ -40,6 +40,7 @@ use super::leg::{Codec, Leg, Reading, Writing};
 use super::naming::Naming;
 pub use super::naming::{Connect, Names};
 use super::pipe::{Flow, Pipe};
+use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
 use super::{Framing, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
@@ -48,6 +49,7 @@ use crate::config::{Destination, Limits};
 use crate::policy::gate::Gate;
 use crate::proto::frame::{FrameError, Role};
 use crate::proto::mask::Keys;
+use crate::proto::proxy_header::ProxyHeader;
 use crate::proto::response::{ClientRequest, ResponseError};
 
 /// Pings of one read that are answered one by one; of more, the latest gets the answer.
@@ -71,6 +73,8 @@ pub struct Context<'a> {
 /// How far the connection has come.
 #[derive(Debug)]
 enum Stage {
+    /// It is not known whose connection it is.
+    Proxied(Box<Proxied>),
     /// Leg 0 has not asked for its WebSocket. How it will name the target there, if it will.
     Head { names: Option<Names> },
     /// Leg 0 is there, and has not named its target.
@@ -88,6 +92,10 @@ enum Stage {
 pub enum Step {
     /// The output is for this leg; there may be more input.
     Deliver(usize),
+    /// Whose connection it is: there may be more input, and the target may have to be dialled.
+    Passed(ProxyHeader),
+    /// That is not known: call [`Link::refuse`].
+    Unproven(ProxiedError),
     /// The request is good, and the target will be named like this: call [`Link::admit`], or
     /// [`Link::refuse`].
     Admit(Names),
@@ -168,7 +176,7 @@ impl Link {
     pub fn may_read(&self, side: usize) -> bool {
         match self.legs[side].reading {
             Reading::Relaying => match self.stage {
-                Stage::Head { .. } => side == 0,
+                Stage::Proxied(_) | Stage::Head { .. } => side == 0,
                 // A piece at a time: what is owed goes out first.
                 Stage::Name(_) => side == 0 && self.pipes[0].is_clear(),
                 Stage::Dial(_) => false,
@@ -192,8 +200,10 @@ impl Link {
             Codec::Asking(asking) => return asking.read_limit(ctx.limits).min(size),
             _ => {}
         }
-        if let Stage::Name(naming) = &self.stage {
-            return naming.read_limit(ctx.limits).min(size);
+        match &self.stage {
+            Stage::Proxied(proxied) => return proxied.read_limit(ctx.limits).min(size),
+            Stage::Name(naming) => return naming.read_limit(ctx.limits).min(size),
+            _ => {}
         }
         let limit = self.relay_limit(side, size, ctx);
         // Payload is never longer than the wire bytes it comes in.
@@ -271,7 +281,7 @@ impl Link {
 
     /// Whether leg 0 has not yet been let in, for which [`Gate::client`] is needed.
     pub fn is_judging(&self) -> bool {
-        matches!(self.stage, Stage::Head { .. })
+        matches!(self.stage, Stage::Proxied(_) | Stage::Head { .. })
     }
 
     /// Whether a target is being dialled.
@@ -322,8 +332,11 @@ impl Link {
                 }
                 Some(Err(error)) => Step::Disagree(error),
             },
-            _ if matches!(self.stage, Stage::Name(_)) => self.hear_name(hot, ctx),
-            _ => self.relay(side, hot, ctx),
+            _ => match &self.stage {
+                Stage::Proxied(_) => self.hear_proxy(hot, gate, ctx),
+                Stage::Name(_) => self.hear_name(hot, ctx),
+                _ => self.relay(side, hot, ctx),
+            },
         }
     }
 

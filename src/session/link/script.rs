@@ -46,6 +46,8 @@ pub struct Script {
     /// What each end has said and we have not read.
     said: [Vec<u8>; 2],
     pub dials: bool,
+    /// Whose connection it is.
+    pub passed: Option<ProxyHeader>,
     answers: u32,
 }
 
@@ -76,6 +78,7 @@ impl Script {
             fin: [false; 2],
             said: Default::default(),
             dials: false,
+            passed: None,
             answers: 0,
         }
     }
@@ -225,6 +228,17 @@ impl Script {
                 let messages = self.messages.clone();
                 let response = self.with(|link, _, ctx| link.admit(names, &messages, ctx));
                 self.send(PEER, &response);
+            }
+            Step::Passed(header) => {
+                self.passed = Some(header);
+                if self.link.is_dialling() {
+                    self.act(Step::Dial, side);
+                }
+            }
+            Step::Unproven(error) => {
+                let refusal = Refusal::new(Status::BadRequest, error.to_string());
+                self.with(|link, hot, ctx| link.refuse(&refusal, hot, ctx));
+                self.deliver(PEER);
             }
             Step::Open(opened) => self.on_open(opened),
             Step::Disagree(error) => {

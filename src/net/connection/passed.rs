@@ -1,0 +1,63 @@
+//! Whose connection it is: as a trusted proxy says (`--accept-proxy`), and as targets are told
+//! (`--send-proxy`).
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use log::debug;
+
+use super::{Connection, Name, Shared};
+use crate::config::Route;
+use crate::policy::admit::{Refusal, Status};
+use crate::policy::cidr::canonical;
+use crate::proto::proxy_header::{encode, ProxyHeader};
+use crate::session::proxied::ProxiedError;
+
+impl Connection {
+    /// It begins behind a header that a trusted proxy has put there.
+    pub(super) fn on_passed_on(&mut self, header: ProxyHeader, route: &Route, shared: &mut Shared) {
+        // A proxy that looks whether we are well has no client.
+        if let Some(client) = header.source {
+            debug!("{} passed on client={client}", Name(self.key));
+            shared.clients.stand_behind(self.key, canonical(client.ip()));
+            shared.passed.insert(self.key, header);
+        }
+        if !self.link.is_judging() && !self.is_let_in(route, shared) {
+            debug!("{} is from no --client of this route", Name(self.key));
+            let reason = "this address may not connect";
+            self.refuse(&Refusal::new(Status::Forbidden, reason), shared);
+        } else if self.link.is_dialling() {
+            self.start_dial(route, shared);
+        }
+    }
+
+    /// It is not known whose connection it is.
+    pub(super) fn mistrust(&mut self, error: ProxiedError, shared: &mut Shared) {
+        debug!("{} {error}", Name(self.key));
+        let reason = "this route is for trusted proxies, which speak the PROXY protocol";
+        self.refuse(&Refusal::new(Status::BadRequest, reason), shared);
+    }
+
+    /// What the target hears before anything else; nothing on most routes.
+    pub(super) fn introduction(&self, route: &Route, shared: &Shared) -> Vec<u8> {
+        let Some(version) = route.send_proxy else { return Vec::new() };
+        let [client, local] = self.way_in(shared);
+        // The name that the log has, and what tells it from that of another start.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let id = format!("{}-{:x}", Name(self.key), since_epoch.as_micros());
+        encode(version, client, local, Some(id.as_bytes()))
+    }
+
+    /// Who connected, and to which address: both `None` over a unix socket. Of a client that a
+    /// trusted proxy has named in a request the port is not known, and 0.
+    fn way_in(&self, shared: &Shared) -> [Option<SocketAddr>; 2] {
+        let Some(transport) = &self.ends[0].transport else { return [None; 2] };
+        let [client, local] = match shared.passed.get(&self.key) {
+            Some(header) => [header.source, header.destination],
+            None => [transport.peer(), transport.local()],
+        };
+        let known = client.map(|client| canonical(client.ip()));
+        let behind = shared.clients.behind(self.key).filter(|behind| Some(*behind) != known);
+        [behind.map(|behind| SocketAddr::new(behind, 0)).or(client), local]
+    }
+}
