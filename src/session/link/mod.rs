@@ -17,6 +17,8 @@
 //! can destroy what we sent last. From the first sign of an end the `Close` deadline runs.
 
 mod beginning;
+#[cfg(test)]
+mod client_tests;
 mod clock;
 #[cfg(test)]
 mod connect_tests;
