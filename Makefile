@@ -11,11 +11,12 @@ MUSL := $(subst -gnu,-musl,$(HOST))
 build:
 	$(CARGO) build --release
 
-# Format, lints, tests, documentation.
+# Format, lints, tests, also of the optional feature, documentation.
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(MAKE) test
+	$(CARGO) test --features hashed-credentials --lib --test access
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 test:
