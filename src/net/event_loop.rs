@@ -67,8 +67,6 @@ pub struct Proxy {
     shared: Shared,
     began: Instant,
     max_connections: usize,
-    /// Connections that count among them.
-    admitted: usize,
     /// Descriptors have run out: when to accept again.
     accept_again: Option<Time>,
     exhaustion: Throttle,
@@ -110,6 +108,7 @@ impl Proxy {
             secrets: Files::read(&routes)?,
             clients: Clients::new(limits.max_per_client),
             passed: BTreeMap::new(),
+            admitted: 0,
             dial_failures: Vec::new(),
             limits,
         };
@@ -123,7 +122,6 @@ impl Proxy {
             began: Instant::now(),
             max_connections: shared.limits.max_connections,
             shared,
-            admitted: 0,
             accept_again: None,
             exhaustion: Throttle::default(),
             dial_failure: Throttle::default(),
@@ -247,9 +245,6 @@ impl Proxy {
     fn remove(&mut self, key: Key) {
         let Some(connection) = self.table.get_key(key) else { return };
         connection.finish(&mut self.shared);
-        if connection.is_admitted() {
-            self.admitted -= 1;
-        }
         self.table.remove(key.slot);
         // A descriptor is free.
         self.accept_again = None;
@@ -312,7 +307,7 @@ impl Proxy {
             return debug!("a connection too many of its client is closed");
         }
         let admitted = place == Place::Free
-            && self.admitted < self.max_connections
+            && self.shared.admitted < self.max_connections
             && !self.shared.pool.is_full();
         match Connection::accepted(transport, key, route, admitted, &mut self.shared) {
             Ok(connection) => {
@@ -320,7 +315,7 @@ impl Proxy {
                     Some(peer) => debug!("{} accepted peer={peer}", Name(key)),
                     None => debug!("{} accepted", Name(key)),
                 }
-                self.admitted += usize::from(admitted);
+                self.shared.admitted += usize::from(admitted);
                 self.table.insert(connection);
                 self.visit(key, Connection::begin);
             }

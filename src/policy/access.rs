@@ -39,7 +39,7 @@ const SUBPROTOCOL: &str = "bearer.";
 pub fn judge(request: &Request, gate: Gate) -> Result<Option<IpAddr>, Refusal> {
     let access = &gate.route.access;
     let peer = gate.client.map(|address| address.ip());
-    let behind = behind_proxy(request, access, peer)?;
+    let behind = behind_proxy(request, access, peer, gate.route.accept_proxy)?;
     let verdict = address(access, behind.or(peer))
         .and_then(|()| page(request, access))
         .and_then(|()| credentials(request, gate));
@@ -86,10 +86,15 @@ fn behind_proxy(
     request: &Request,
     access: &Access,
     peer: Option<IpAddr>,
+    accepts_header: bool,
 ) -> Result<Option<IpAddr>, Refusal> {
     let Some(peer) = peer.map(canonical).filter(|peer| is_proxy(access, *peer)) else {
         return Ok(None);
     };
+    if accepts_header {
+        // Who speaks the PROXY protocol passes a request on as it came, from the client.
+        return Ok(None);
+    }
     let usual = || request.field_lines("X-Forwarded-For");
     let standard = || request.field_lines("Forwarded");
     let heard = |usual, standard| forwarded::client(peer, &access.proxies, usual, standard);

@@ -94,7 +94,7 @@ impl Connection {
 
     /// Why there is no place for it, if there is none. From here on it counts as the connection of
     /// whoever a trusted proxy has passed on.
-    fn lacks_place(&mut self, shared: &mut Shared) -> Option<Refusal> {
+    pub(super) fn lacks_place(&mut self, shared: &mut Shared) -> Option<Refusal> {
         if let Some(client) = self.link.client() {
             shared.clients.stand_behind(self.key, client);
         }
@@ -244,7 +244,28 @@ impl Connection {
         let (hot, mut ctx) = shared.split();
         self.link.refuse(refusal, hot, &mut ctx);
         self.abandon_dial(shared);
+        self.give_place_up(shared);
         self.deliver(0, shared);
+    }
+
+    /// What a server answered, for the log, should it have said our own secrets back to us.
+    pub(super) fn without_secrets(
+        &self,
+        mut said: String,
+        route: &Route,
+        shared: &Shared,
+    ) -> String {
+        let Remote::WebSocket(url) = &route.remote else { return said };
+        let ours = shared.secrets[self.route()].ours.as_ref();
+        let shown = ours.and_then(Credentials::authorization).unwrap_or_default();
+        // Without the scheme's name as well.
+        let bare = shown.split_once(' ').map_or("", |(_, secret)| secret);
+        let query = url.path.split_once('?').map_or("", |(_, query)| query);
+        let fields = url.fields.iter().map(|(_, value)| &value[..]);
+        for secret in [shown, bare, query].into_iter().chain(fields).filter(|s| s.len() > 3) {
+            said = said.replace(secret, "...");
+        }
+        said
     }
 
     fn await_answer(&mut self, question: Question) {

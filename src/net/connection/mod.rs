@@ -52,6 +52,8 @@ pub struct Shared {
     pub resolver: Resolver,
     /// This turn's time.
     pub now: Time,
+    /// Connections that count among `--max-connections`: those that are not refused.
+    pub admitted: usize,
     /// By route.
     pub secrets: Files,
     pub clients: Clients,
@@ -167,9 +169,9 @@ impl Connection {
         usize::from(self.route)
     }
 
-    /// Whether it counts among `--max-connections`.
-    pub fn is_admitted(&self) -> bool {
-        self.admitted
+    /// From now on it does not count among `--max-connections`.
+    fn give_place_up(&mut self, shared: &mut Shared) {
+        shared.admitted -= usize::from(std::mem::take(&mut self.admitted));
     }
 
     /// When it is to be looked at without an event.
@@ -266,6 +268,7 @@ impl Connection {
     /// The close record, and a good end for its sockets.
     pub fn finish(&mut self, shared: &mut Shared) {
         self.abandon_dial(shared);
+        self.give_place_up(shared);
         // Given up: what the kernel still holds for the other end is to arrive all the same.
         for end in &mut self.ends {
             if let Some(mut transport) = end.transport.take() {
@@ -397,7 +400,8 @@ impl Connection {
             Step::Dial => self.start_dial(route, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
-                self.give_up(DialError::Disagreed(error.to_string()), route, shared);
+                let error = self.without_secrets(error.to_string(), route, shared);
+                self.give_up(DialError::Disagreed(error), route, shared);
             }
         }
     }

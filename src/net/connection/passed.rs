@@ -22,7 +22,10 @@ impl Connection {
             shared.clients.stand_behind(self.key, canonical(client.ip()));
             shared.passed.insert(self.key, header);
         }
-        if !self.link.is_judging() && !self.is_let_in(route, shared) {
+        // Not first when it has asked for something: its place is somebody else's.
+        if let Some(refusal) = self.lacks_place(shared) {
+            self.refuse(&refusal, shared);
+        } else if !self.link.is_judging() && !self.is_let_in(route, shared) {
             debug!("{} is from no --client of this route", Name(self.key));
             let reason = "this address may not connect";
             self.refuse(&Refusal::new(Status::Forbidden, reason), shared);

@@ -52,7 +52,7 @@ impl Link {
                 self.close(By::Proxy, Why::MaxLifetime, CloseCode::GOING_AWAY, hot, ctx);
             }
             // It would be us who make no progress.
-            Deadline::Close if (0..2).any(|side| self.is_paused(side)) => {
+            Deadline::Close if (0..2).any(|s| self.is_paused(s) && !self.is_overdue(s)) => {
                 self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
             }
             Deadline::Close => self.on_impatience(ctx),
@@ -132,11 +132,18 @@ impl Link {
         }
     }
 
-    /// Bytes went out: a closing gets its time anew.
+    /// Bytes went out to leg `side`: a closing gets its time anew.
     #[inline]
-    pub(super) fn on_progress(&mut self, ctx: &Context) {
-        if self.deadlines.is_set(Deadline::Close) {
+    pub(super) fn on_progress(&mut self, side: usize, ctx: &Context) {
+        if self.deadlines.is_set(Deadline::Close) && !self.is_overdue(self.sink_of(side)) {
             self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
         }
+    }
+
+    /// Whether leg `source` was told that its time is over, and should have nothing more to say.
+    fn is_overdue(&self, source: usize) -> bool {
+        let is_told = matches!(&self.legs[source].codec, Codec::WebSocket(s) if s.is_closing());
+        let why = self.ended.as_deref().map(|ended| ended.why);
+        is_told && matches!(why, Some(Why::MaxLifetime | Why::IdleTimeout))
     }
 }

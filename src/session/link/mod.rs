@@ -346,7 +346,7 @@ impl Link {
     #[inline]
     pub fn on_passed(&mut self, side: usize, n: usize, ctx: &Context) {
         self.pipes[side].passed(n);
-        self.on_progress(ctx);
+        self.on_progress(side, ctx);
     }
 
     /// Leg `side` refused `bytes`.
@@ -369,7 +369,7 @@ impl Link {
         } else if let Some(timeout) = ctx.limits.send_timeout {
             self.deadlines.set(Deadline::Send(side), ctx.now + timeout);
         }
-        self.on_progress(ctx);
+        self.on_progress(side, ctx);
     }
 
     /// The write side of leg `side` is shut.

@@ -353,6 +353,23 @@ fn whoever_takes_nothing_is_given_up() {
     assert_eq!(s.pool.lent(), 0);
 }
 
+/// What it still says reaches the target, but gains it nothing.
+#[test]
+fn a_peer_that_goes_on_behind_its_time_is_given_up() {
+    let limits = Limits { max_lifetime: Some(secs(10)), ..Limits::default() };
+    let mut s = Script::open(limits, Messages::default());
+    s.at(secs(10));
+    assert_eq!(s.close_code(), Some(1001));
+    for _ in 0..4 {
+        s.at(secs(1));
+        s.peer_sends(&binary(b"more"));
+    }
+    assert!(!s.link.is_over());
+    s.at(secs(1));
+    assert!(s.link.is_over());
+    assert_eq!(s.got[TARGET], b"more".repeat(4));
+}
+
 /// Every other timer is off: the rest of an ended stream must not wait for ever.
 #[test]
 fn a_reader_that_stops_before_the_end_is_given_up_without_a_send_timeout() {
