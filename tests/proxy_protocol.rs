@@ -299,6 +299,30 @@ fn the_client_is_who_is_counted() {
     carries(&mut passed_on(V1), &mut target.accept());
 }
 
+/// Half heads, each behind a header: those beyond the client's number are refused at once.
+#[test]
+fn a_client_does_not_take_the_places_of_others() {
+    let target = Target::listen();
+    let limits = ["--max-per-client", "1", "--max-connections", "3"];
+    let proxy = websocket(&target, &limits);
+    let half = || {
+        let mut socket = Stream::tcp(proxy.port());
+        socket.send(V1);
+        socket.send(b"GET / HTTP/1.1\r\n");
+        socket
+    };
+    let first = half();
+    for _ in 0..4 {
+        assert_eq!(answer(half()), 503);
+    }
+    let mut socket = Stream::tcp(proxy.port());
+    socket.send(b"PROXY TCP4 192.0.2.8 198.51.100.1 1 443\r\n");
+    let mut other = Ws::open(socket, "/", &[]);
+    other.send(BINARY, b"served");
+    assert_eq!(target.accept().receive(6), b"served");
+    drop(first);
+}
+
 #[test]
 fn nobody_else_is_believed() {
     let target = Target::listen();
