@@ -6,6 +6,18 @@ use std::io;
 
 use super::transport::Transport;
 
+/// What an event tells beyond readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum News {
+    #[default]
+    None,
+    /// A short read proves nothing: the end, an error or urgent data may stand behind it, and no
+    /// further event is promised.
+    Insists,
+    /// That, and the other end has gone altogether: nothing that is sent could arrive.
+    HungUp,
+}
+
 /// One leg's socket.
 #[derive(Default)]
 pub struct End {
@@ -14,11 +26,8 @@ pub struct End {
     pub readable: bool,
     /// Set by an event and cleared by a write that was not taken whole.
     pub writable: bool,
-    /// A short read proves nothing: a hang-up, an error or urgent data may stand behind it, and
-    /// no further event is promised.
-    pub insists: bool,
-    /// The other end has gone altogether: nothing that is sent could arrive.
-    pub hung_up: bool,
+    /// What the events told beyond that.
+    pub news: News,
     /// The end follows: the kernel may wait for it before it sends.
     pub corked: bool,
 }
@@ -26,21 +35,14 @@ pub struct End {
 impl End {
     pub fn open(transport: Transport) -> Self {
         let transport = Some(transport);
-        Self {
-            transport,
-            readable: true,
-            writable: true,
-            insists: false,
-            hung_up: false,
-            corked: false,
-        }
+        Self { transport, readable: true, writable: true, news: News::None, corked: false }
     }
 
     /// Reads into all of `room` and keeps what that says about readiness.
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let Some(transport) = &mut self.transport else { return Ok(0) };
         let n = transport.read(room)?;
-        if n < room.len() && !self.insists {
+        if n < room.len() && self.news == News::None {
             self.readable = false;
         }
         Ok(n)
@@ -69,7 +71,7 @@ impl End {
             Err(error) => {
                 // The read will say what happened, behind what has arrived.
                 self.readable = true;
-                self.insists = true;
+                self.news = self.news.max(News::Insists);
                 Err(error)
             }
         }

@@ -21,7 +21,7 @@ use shown::{Behind, Goal};
 
 use super::clients::Clients;
 use super::dial::{Dial, DialError};
-use super::end::End;
+use super::end::{End, News};
 use super::resolve::Resolver;
 use super::secrets::Files;
 use super::table::Key;
@@ -183,11 +183,13 @@ impl Connection {
     pub fn on_event(&mut self, side: usize, event: &Event, route: &Route, shared: &mut Shared) {
         let end = &mut self.ends[side];
         if event.is_read_closed() || event.is_error() || event.is_priority() {
-            end.insists = true;
+            end.news = end.news.max(News::Insists);
             end.readable = true;
         }
         // Of a unix socket this is all that tells a close from the end of one stream.
-        end.hung_up |= event.is_write_closed();
+        if event.is_write_closed() {
+            end.news = News::HungUp;
+        }
         end.readable |= event.is_readable();
         end.writable |= event.is_writable();
         if side == 1 && self.link.is_dialling() {
@@ -327,7 +329,7 @@ impl Connection {
             Ok(0) => {
                 self.ends[side].readable = false;
                 let step = self.link.on_end(side, false, hot, &mut ctx);
-                if self.ends[side].hung_up {
+                if self.ends[side].news == News::HungUp {
                     self.link.on_failure(side, &mut ctx);
                 }
                 self.act(step, route, shared);
@@ -479,11 +481,10 @@ mod tests {
     /// Thousands may be idle at once on a small box. Whoever must raise this says why.
     #[test]
     fn an_idle_connection_costs_its_table_entry() {
-        // The last 8 bytes are where a link's rates hang, which nothing else could tell.
         // mio remembers each socket's poll in debug builds, to catch mistakes.
         let debug = if cfg!(debug_assertions) { 2 * 2 * size_of::<usize>() } else { 0 };
         let connection = size_of::<Option<Connection>>() - debug;
-        assert!(connection <= 256, "{connection}");
+        assert!(connection <= 248, "{connection}");
         assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
     }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Context, Far, Link, Stage, Step};
+use super::{Context, Far, Link, Relayed, Stage, Step};
 use crate::buf::hot::Hot;
 use crate::config::{Destination, Limits, Messages};
 use crate::policy::admit::Admission;
@@ -20,6 +20,7 @@ use crate::session::leg::{Codec, Leg, Reading};
 use crate::session::naming::{Connect, Names, Naming, Tunnel, Words};
 use crate::session::opening::Asking;
 use crate::session::proxied::Proxied;
+use crate::session::rates::Rates;
 use crate::session::{Framing, Options, Session, Stop};
 
 /// How a connection begins.
@@ -142,7 +143,7 @@ impl Link {
     /// The target that leg 0 has named, from then on.
     pub fn named(&self) -> Option<&Destination> {
         match &self.stage {
-            Stage::Relay(named) => named.as_deref(),
+            Stage::Relay(relayed) => relayed.as_deref()?.named.as_ref(),
             _ => self.asked()?.named.as_ref(),
         }
     }
@@ -242,9 +243,11 @@ impl Link {
         messages: &Messages,
         ctx: &mut Context,
     ) -> Opened {
-        let named = self.named().map(|named| Box::new(named.clone()));
+        let (named, rates) = (self.named().cloned(), Rates::new(ctx.limits));
+        let has_any = named.is_some() || rates.is_some();
+        let relayed = has_any.then(|| Box::new(Relayed { named, rates }));
         let (Stage::Dial(asked) | Stage::Ask(asked)) =
-            std::mem::replace(&mut self.stage, Stage::Relay(named))
+            std::mem::replace(&mut self.stage, Stage::Relay(relayed))
         else {
             return Opened::default();
         };

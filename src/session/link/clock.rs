@@ -7,12 +7,13 @@ use crate::proto::close::CloseCode;
 use crate::session::deadlines::{Deadline, Time};
 use crate::session::ended::{By, Why};
 use crate::session::leg::{Codec, Reading};
+use crate::session::rates::Rates;
 
 impl Link {
     /// When [`Link::on_deadline`] wants to be called, at the latest.
     #[inline]
     pub fn wake_at(&self) -> Time {
-        let rates = self.rates.as_ref().map_or(Time::NEVER, |rates| rates.wake_at());
+        let rates = self.rates().map_or(Time::NEVER, Rates::wake_at);
         self.deadlines.earliest().min(rates)
     }
 
@@ -24,7 +25,7 @@ impl Link {
     /// Time has passed. To be called until it returns `None`; the output is for leg 0.
     pub fn on_deadline(&mut self, hot: &mut Hot, ctx: &mut Context) -> Option<Due> {
         hot.fill(0);
-        if let Some(side) = self.rates.as_mut().and_then(|rates| rates.resume(ctx.now)) {
+        if let Some(side) = self.rates_mut().and_then(|rates| rates.resume(ctx.now)) {
             self.await_pong(side, ctx);
             return Some(Due::Nothing);
         }

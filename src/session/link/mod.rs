@@ -85,8 +85,17 @@ enum Stage {
     Dial(Option<Box<Asked>>),
     /// The target is reached, and is asked for a WebSocket.
     Ask(Option<Box<Asked>>),
-    /// Both legs are there, or what is left of them; and what leg 0 has named, if it has.
-    Relay(Option<Box<Destination>>),
+    /// Both legs are there, or what is left of them.
+    Relay(Option<Box<Relayed>>),
+}
+
+/// What only some relays have.
+#[derive(Debug)]
+struct Relayed {
+    /// What leg 0 has named.
+    named: Option<Destination>,
+    /// How fast the legs are heard.
+    rates: Option<Box<Rates>>,
 }
 
 /// What the loop must do after bytes came in.
@@ -139,8 +148,6 @@ pub struct Link {
     /// By sink.
     pipes: [Pipe; 2],
     deadlines: Deadlines,
-    /// How fast the legs are heard, where that is limited.
-    rates: Option<Box<Rates>>,
     stage: Stage,
     /// Boxed, since it is set when the rest is about to go.
     ended: Option<Box<Ended>>,
@@ -162,7 +169,6 @@ impl Link {
             legs: [Leg::new(codec), Leg::absent()],
             pipes: [Pipe::new(), Pipe::new()],
             deadlines,
-            rates: Rates::new(ctx.limits),
             stage,
             ended: None,
             echo: false,
@@ -209,7 +215,7 @@ impl Link {
         }
         let limit = self.relay_limit(side, size, ctx);
         // Payload is never longer than the wire bytes it comes in.
-        let rated = self.rates.as_ref().map(|rates| rates.may_take(side, ctx.now));
+        let rated = self.rates().map(|rates| rates.may_take(side, ctx.now));
         rated.map_or(limit, |rated| limit.min(rated.max(1)))
     }
 
@@ -399,6 +405,22 @@ impl Link {
         }
     }
 
+    #[inline]
+    fn rates(&self) -> Option<&Rates> {
+        match &self.stage {
+            Stage::Relay(Some(relayed)) => relayed.rates.as_deref(),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn rates_mut(&mut self) -> Option<&mut Rates> {
+        match &mut self.stage {
+            Stage::Relay(Some(relayed)) => relayed.rates.as_deref_mut(),
+            _ => None,
+        }
+    }
+
     fn sink_of(&self, side: usize) -> usize {
         if self.echo {
             side
@@ -452,7 +474,7 @@ impl Link {
     #[inline]
     fn count(&mut self, side: usize, n: usize, ctx: &Context) {
         self.pipes[self.sink_of(side)].bytes += n as u64;
-        if let Some(rates) = &mut self.rates {
+        if let Some(rates) = self.rates_mut() {
             rates.take(side, n, ctx.now);
         }
     }
@@ -461,7 +483,7 @@ impl Link {
     #[inline]
     fn is_paused(&self, side: usize) -> bool {
         self.legs[side].reading == Reading::Relaying
-            && self.rates.as_ref().is_some_and(|rates| rates.is_paused(side))
+            && self.rates().is_some_and(|rates| rates.is_paused(side))
     }
 
     /// Whether leg `side` takes no more payload: it is gone, or has been told the end.
