@@ -24,6 +24,20 @@ fn a_basic_file_authorizes_the_request() {
     tells_no_secret(&proxy);
 }
 
+/// A server that says back what it was shown, where its answer is quoted in the log.
+#[test]
+fn what_we_show_is_not_quoted_from_an_answer() {
+    let file = TempFile::new("Aladdin:hunter open sesame");
+    let (proxy, target) = client(&["--basic-file", file.path()]);
+    let _tool = Stream::tcp(proxy.port());
+    let mut asked = Asked::at(&target);
+    let shown = asked.field("Authorization").unwrap().to_owned();
+    asked.stream.send(format!("HTTP/1.1 401 {shown}\r\n\r\nnot {shown}\n").as_bytes());
+    let line = proxy.wait_for_log(0, "a warning", |l| l.contains("cannot reach ws://"));
+    assert!(line.contains("it answered 401 ...: not ..."), "{line}");
+    tells_no_secret(&proxy);
+}
+
 #[test]
 fn a_bearer_file_authorizes_the_request() {
     for text in ["hunter.2-_~+/==", "  hunter.2-_~+/==\r\n", "\u{feff}# ours\nhunter.2-_~+/==\n"] {

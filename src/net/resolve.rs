@@ -159,3 +159,53 @@ impl Resolver {
         Ok(number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Poll, Token};
+
+    fn key(slot: u32) -> Key {
+        Key { slot, generation: 0 }
+    }
+
+    /// One whose threads for peers wait for a server that does not answer.
+    fn occupied() -> (Resolver, Poll) {
+        let poll = Poll::new().unwrap();
+        let mut resolver = Resolver::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        for _ in 0..MAX_FOR_PEERS {
+            resolver.threads.push(Thread { questions: channel().0, busy: Some(Asker::Peer) });
+        }
+        (resolver, poll)
+    }
+
+    #[test]
+    fn a_name_that_nobody_waits_for_is_forgotten() {
+        let (mut resolver, _poll) = occupied();
+        let name = |n: u32| (format!("n{n}"), 80);
+        for slot in 0..100 {
+            resolver.ask(name(slot / 2), Some(key(slot)), Asker::Peer).unwrap();
+        }
+        assert_eq!((resolver.queues[0].len(), resolver.waiting.len()), (50, 50));
+        resolver.forget(&name(0), key(0));
+        assert_eq!(resolver.waiting[&name(0)], [Some(key(1))], "another waits for it");
+        for slot in 1..100 {
+            resolver.forget(&name(slot / 2), key(slot));
+        }
+        assert!(resolver.queues[0].is_empty() && resolver.waiting.is_empty());
+    }
+
+    /// A number is answered without a server.
+    #[test]
+    fn names_of_peers_leave_a_thread_for_those_of_the_command_line() {
+        let (mut resolver, mut poll) = occupied();
+        resolver.ask(("late".into(), 80), Some(key(1)), Asker::Peer).unwrap();
+        let ours = ("127.0.0.1".to_owned(), 80);
+        resolver.ask(ours.clone(), Some(key(2)), Asker::Operator).unwrap();
+        poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
+        let (question, answer, who) = resolver.next().expect("the answer it was woken for");
+        assert_eq!((question, who), (ours, vec![Some(key(2))]));
+        assert_eq!(answer.unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+        assert_eq!(resolver.queues[0].len(), 1, "nor does that one take it afterwards");
+    }
+}

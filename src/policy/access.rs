@@ -443,6 +443,14 @@ mod tests {
         assert_eq!(open.judge("", &[], &[(usual, "6.6.6.6")]), Ok(String::new()));
     }
 
+    /// It knows of connections, not of requests: those it passes on as they came.
+    #[test]
+    fn behind_a_proxy_header_a_field_is_the_clients_own_word() {
+        let mut case = Case::new(networks(&["10.0.0.0/8"], &["192.0.2.0/24"]));
+        case.route.accept_proxy = true;
+        assert_eq!(case.status("", &[], &[("X-Forwarded-For", "10.0.0.1")]), 403);
+    }
+
     /// To ask costs a system call for each connection.
     #[test]
     fn the_kernel_is_asked_for_an_address_only_where_it_matters() {

@@ -200,3 +200,17 @@ fn what_grows_does_not_overwrite_what_follows_a_ping() {
         assert_eq!(s.heard().1, [(Opcode::Pong, b"p".to_vec())]);
     }
 }
+
+/// A client that has closed altogether, which shows behind the end of its stream, and a target that
+/// takes no notice.
+#[test]
+fn a_stream_that_fails_behind_its_end_is_not_kept_for_ever() {
+    let mut s = Script::stream();
+    s.connect(Far::Raw);
+    s.ends(PEER, false);
+    s.at(secs(3600));
+    assert!(!s.link.is_over(), "it may go on as long as it likes");
+    s.with(|link, _, ctx| link.on_failure(PEER, ctx));
+    s.at(secs(5));
+    assert!(s.link.is_over());
+}
