@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, error, info, warn};
 use mio::event::Event;
@@ -18,13 +18,15 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clients::{Clients, Place};
-use super::connection::{Connection, Name, Next, Shared};
+use super::connection::{Connection, Next, Shared};
 use super::dial::DialError;
+use super::inquiry::View;
 use super::listener::Listener;
 use super::resolve::{Asker, Resolver};
 use super::secrets::Files;
 use super::sys::{self, Signal, Signals};
-use super::table::{Key, Table};
+use super::table::Table;
+use super::throttle::Throttle;
 use super::timers::Timers;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
@@ -35,6 +37,7 @@ use crate::proto::mask::Keys;
 use crate::proto::proxy_header::ProxyHeader;
 use crate::session::deadlines::Time;
 use crate::session::ended::Why;
+use crate::stats::{ConnectionId, Stats};
 
 /// Connections accepted in one visit to a listener.
 pub(super) const ACCEPTS_PER_VISIT: usize = 64;
@@ -44,9 +47,6 @@ const REFUSED_AT_ONCE: usize = 64;
 
 /// How soon to accept again after descriptors ran out, if none is freed before.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
-
-/// What anybody can repeat at will is logged this often.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 const EVENTS: usize = 256;
 
@@ -60,12 +60,16 @@ pub struct Proxy {
     poll: Poll,
     routes: Vec<Route>,
     listeners: Vec<Listener>,
+    /// Where each route listens, as the user would write it.
+    listening: Vec<String>,
     table: Table,
     timers: Timers,
     /// Connections with more to do.
-    runnable: Vec<Key>,
+    runnable: Vec<ConnectionId>,
     shared: Shared,
     began: Instant,
+    /// The next turn follows this one at once, and so tells how long this one took.
+    goes_on: bool,
     max_connections: usize,
     /// Descriptors have run out: when to accept again.
     accept_again: Option<Time>,
@@ -83,7 +87,8 @@ impl Proxy {
     pub const BYTES_PER_CONNECTION: usize = Connection::BYTES;
 
     /// What one costs beyond that where clients are counted, or proxies say who they are.
-    pub const BYTES_PER_CLIENT: usize = Clients::BYTES + 2 * size_of::<(Key, ProxyHeader)>();
+    pub const BYTES_PER_CLIENT: usize =
+        Clients::BYTES + 2 * size_of::<(ConnectionId, ProxyHeader)>();
 
     /// Binds every route's listener. Nothing is accepted before [`Proxy::run`].
     ///
@@ -110,16 +115,21 @@ impl Proxy {
             passed: BTreeMap::new(),
             admitted: 0,
             dial_failures: Vec::new(),
+            stats: Stats::new(SystemTime::now()),
+            questions: Vec::new(),
             limits,
         };
+        let listening = listeners.iter().map(|listener| listener.shown().to_owned()).collect();
         Ok(Self {
             poll,
             routes,
             listeners,
+            listening,
             table: Table::default(),
             timers: Timers::default(),
             runnable: Vec::new(),
             began: Instant::now(),
+            goes_on: false,
             max_connections: shared.limits.max_connections,
             shared,
             accept_again: None,
@@ -133,7 +143,7 @@ impl Proxy {
 
     /// Where each route listens, as the user would write it, with the port that was chosen.
     pub fn listening(&self) -> impl Iterator<Item = &str> {
-        self.listeners.iter().map(Listener::shown)
+        self.listening.iter().map(String::as_str)
     }
 
     /// The TCP addresses, in the order of the routes; `None` for a unix socket.
@@ -163,32 +173,39 @@ impl Proxy {
         self.check_names();
         self.check_exposure();
         let mut events = Events::with_capacity(EVENTS);
+        let mut patience = Some(Duration::ZERO);
         while !self.is_stopped() {
-            match self.poll.poll(&mut events, self.patience()) {
+            match self.poll.poll(&mut events, patience) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             self.turn(&events);
+            patience = self.patience();
         }
         info!("stopped, {} connections dropped", self.table.len());
         Ok(())
     }
 
     fn turn(&mut self, events: &Events) {
-        self.shared.now = Time(0) + self.began.elapsed();
+        let now = self.clock();
+        if std::mem::take(&mut self.goes_on) {
+            self.shared.stats.turn.add(now - self.shared.now);
+        }
+        self.shared.now = now;
         for event in events {
             self.dispatch(event);
         }
-        for key in std::mem::take(&mut self.runnable) {
-            self.visit(key, |connection, route, shared| {
+        for id in std::mem::take(&mut self.runnable) {
+            self.visit(id, |connection, route, shared| {
                 connection.listed = false;
                 connection.serve(route, shared)
             });
         }
-        while let Some((due, key)) = self.timers.pop(self.shared.now) {
-            self.on_timer(due, key);
+        while let Some((due, id)) = self.timers.pop(self.shared.now) {
+            self.on_timer(due, id);
         }
         self.accept_all();
+        self.answer_connections();
         self.say_dial_failures();
         self.table.recycle();
         if self.shared.pool.has_calmed() {
@@ -207,8 +224,8 @@ impl Proxy {
             }
             Token(token) => {
                 let (slot, side) = ((token >> 1) as u32, token & 1);
-                if let Some((key, _)) = self.table.get(slot) {
-                    self.visit(key, |connection, route, shared| {
+                if let Some((id, _)) = self.table.get(slot) {
+                    self.visit(id, |connection, route, shared| {
                         connection.on_event(side, event, route, shared);
                         connection.serve(route, shared)
                     });
@@ -218,45 +235,49 @@ impl Proxy {
     }
 
     /// Lets a connection work, and does what follows from it.
-    fn visit(&mut self, key: Key, work: impl FnOnce(&mut Connection, &Route, &mut Shared) -> Next) {
-        let Some(connection) = self.table.get_key(key) else { return };
+    fn visit(
+        &mut self,
+        id: ConnectionId,
+        work: impl FnOnce(&mut Connection, &Route, &mut Shared) -> Next,
+    ) {
+        let Some(connection) = self.table.get_id(id) else { return };
         let route = &self.routes[connection.route()];
         match work(connection, route, &mut self.shared) {
-            Next::Over => return self.remove(key),
+            Next::Over => return self.remove(id),
             Next::Again if !connection.listed => {
                 connection.listed = true;
-                self.runnable.push(key);
+                self.runnable.push(id);
             }
             _ => {}
         }
         let wake = connection.wake_at();
         if wake < connection.scheduled {
             connection.scheduled = wake;
-            self.timers.push(wake, key);
+            self.timers.push(wake, id);
             if self.timers.are_stale(self.table.len()) {
                 let table = &mut self.table;
-                self.timers.sweep(|due, key| {
-                    table.get_key(key).is_some_and(|connection| connection.scheduled == due)
+                self.timers.sweep(|due, id| {
+                    table.get_id(id).is_some_and(|connection| connection.scheduled == due)
                 });
             }
         }
     }
 
-    fn remove(&mut self, key: Key) {
-        let Some(connection) = self.table.get_key(key) else { return };
+    fn remove(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_id(id) else { return };
         connection.finish(&mut self.shared);
-        self.table.remove(key.slot);
+        self.table.remove(id.slot);
         // A descriptor is free.
         self.accept_again = None;
     }
 
-    fn on_timer(&mut self, due: Time, key: Key) {
-        let Some(connection) = self.table.get_key(key) else { return };
+    fn on_timer(&mut self, due: Time, id: ConnectionId) {
+        let Some(connection) = self.table.get_id(id) else { return };
         if connection.scheduled != due {
             return; // an entry that an earlier one has replaced
         }
         connection.scheduled = Time::NEVER;
-        self.visit(key, Connection::on_timer);
+        self.visit(id, Connection::on_timer);
     }
 
     // Accepting.
@@ -300,27 +321,29 @@ impl Proxy {
             // Who was waiting has gone, or the network had an error for it (accept(2)).
             Err(error) => return debug!("accept: {error}"),
         };
-        let key = self.table.next_key();
+        let id = self.table.next_id();
         let route = (index, &self.routes[index]);
-        let place = self.shared.clients.arrive(key, peer, &route.1.access);
+        let place = self.shared.clients.arrive(id, peer, &route.1.access);
         if place == Place::Unheard {
+            self.shared.stats.unheard += 1;
             return debug!("a connection too many of its client is closed");
         }
         let admitted = place == Place::Free
             && self.shared.admitted < self.max_connections
             && !self.shared.pool.is_full();
-        match Connection::accepted(transport, key, route, admitted, &mut self.shared) {
+        match Connection::accepted(transport, id, route, admitted, &mut self.shared) {
             Ok(connection) => {
                 match peer {
-                    Some(peer) => debug!("{} accepted peer={peer}", Name(key)),
-                    None => debug!("{} accepted", Name(key)),
+                    Some(peer) => debug!("{} accepted peer={peer}", id),
+                    None => debug!("{} accepted", id),
                 }
+                self.shared.stats.accepted += 1;
                 self.shared.admitted += usize::from(admitted);
                 self.table.insert(connection);
-                self.visit(key, Connection::begin);
+                self.visit(id, Connection::begin);
             }
             Err(error) => {
-                self.shared.clients.leave(key);
+                self.shared.clients.leave(id);
                 warn!("cannot watch a connection: {error}");
             }
         }
@@ -348,8 +371,8 @@ impl Proxy {
         self.stops_at = Some(self.shared.now + self.shared.limits.drain_timeout);
         info!("stopping: {} connections to end", self.table.len());
         self.listeners.clear();
-        for key in self.table.keys() {
-            self.visit(key, |connection, route, shared| {
+        for id in self.table.ids() {
+            self.visit(id, |connection, route, shared| {
                 connection.close(Why::Shutdown, CloseCode::GOING_AWAY, shared);
                 connection.serve(route, shared)
             });
@@ -367,24 +390,47 @@ impl Proxy {
             self.shared.pool.lent(),
             self.shared.limits.max_memory
         );
-        for key in self.table.keys() {
-            if let Some((_, connection)) = self.table.get(key.slot) {
+        for id in self.table.ids() {
+            if let Some((_, connection)) = self.table.get(id.slot) {
                 connection.report(&self.routes[connection.route()], &self.shared);
             }
         }
     }
 
+    fn clock(&self) -> Time {
+        Time(0) + self.began.elapsed()
+    }
+
     /// How long the poll may wait.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         let can_accept = (0..self.listeners.len()).any(|index| self.may_accept(index));
         if !self.runnable.is_empty() || can_accept {
+            self.goes_on = true;
             return Some(Duration::ZERO);
         }
+        // Read again, for the turn has taken its time.
+        let now = self.clock();
+        self.shared.stats.turn.add(now - self.shared.now);
         let times = [self.timers.next(), self.accept_again, self.stops_at];
         let next = times.into_iter().flatten().min()?;
-        // Counted from the clock: the turn has taken its time. Rounded up, or it would spin.
-        let now = Time(0) + self.began.elapsed();
+        // Rounded up, or it would spin.
         Some((next - now) + Duration::from_micros(999))
+    }
+
+    // Questions.
+
+    fn answer_connections(&mut self) {
+        while let Some((id, question)) = self.shared.questions.pop() {
+            let answer = self.view().answer(question);
+            self.visit(id, |connection, route, shared| {
+                connection.on_answer(&answer, route, shared)
+            });
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        let Self { table, routes, listening, shared, .. } = self;
+        View { table, routes, listening, shared }
     }
 
     // Names.
@@ -406,7 +452,7 @@ impl Proxy {
         while let Some(((name, _), answer, waiting)) = self.shared.resolver.next() {
             for who in waiting {
                 match (who, &answer) {
-                    (Some(key), answer) => self.visit(key, |connection, route, shared| {
+                    (Some(id), answer) => self.visit(id, |connection, route, shared| {
                         connection.on_resolved(answer, route, shared);
                         connection.serve(route, shared)
                     }),
@@ -456,28 +502,6 @@ impl Proxy {
             ),
             Ok(_) => {}
             Err(error) => error!("cannot read the limit of open files: {error}"),
-        }
-    }
-}
-
-/// Lets one of many like messages through, each minute.
-#[derive(Default)]
-struct Throttle {
-    next: Option<Time>,
-    unsaid: u64,
-}
-
-impl Throttle {
-    /// What to add to the message; `None` if it is not to be said now.
-    fn say(&mut self, now: Time) -> Option<String> {
-        if self.next.is_some_and(|next| now < next) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.next = Some(now + SAY_AGAIN);
-        match std::mem::take(&mut self.unsaid) {
-            0 => Some(String::new()),
-            n => Some(format!(" ({n} more in the last minute)")),
         }
     }
 }

@@ -18,6 +18,9 @@ pub enum By {
 }
 
 impl By {
+    /// Everybody.
+    pub const ALL: [Self; 3] = [Self::Peer, Self::Target, Self::Proxy];
+
     /// Whoever is at that end.
     pub fn side(side: usize) -> Self {
         if side == 0 {

@@ -16,20 +16,20 @@ use log::debug;
 use mio::event::Event;
 use mio::{Registry, Token};
 
-pub use shown::Name;
 use shown::{Behind, Goal};
 
 use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::{End, News};
+use super::inquiry::{Answer, Question};
 use super::resolve::Resolver;
 use super::secrets::Files;
-use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Limits, Local, Remote, Route};
 use crate::policy::access::lets_in;
+use crate::policy::admit::Status;
 use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
@@ -38,6 +38,7 @@ use crate::session::deadlines::Time;
 use crate::session::ended::{By, Why};
 use crate::session::link::{Connect, Context, Due, Entrance, Link, Names, Step, ANSWERS_PER_READ};
 use crate::session::{Session, MAX_CONTROL_FRAME};
+use crate::stats::{ConnectionId, Stats};
 
 /// Reads in one visit, so that a busy connection leaves the others their turn.
 const READS_PER_VISIT: u32 = 4;
@@ -58,9 +59,13 @@ pub struct Shared {
     pub secrets: Files,
     pub clients: Clients,
     /// What trusted proxies have said of connections, where they do so by a header of their own.
-    pub passed: BTreeMap<Key, ProxyHeader>,
+    pub passed: BTreeMap<ConnectionId, ProxyHeader>,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
+    /// What has been counted, without the connections there are.
+    pub stats: Stats,
+    /// What connections have asked, to be answered when the others have had their turn.
+    pub questions: Vec<(ConnectionId, Question)>,
 }
 
 impl Shared {
@@ -119,7 +124,7 @@ pub struct Connection {
     since: Time,
     /// The earliest entry in the loop's heap.
     pub scheduled: Time,
-    key: Key,
+    id: ConnectionId,
     route: u16,
     /// Whether it has a place among `--max-connections`.
     admitted: bool,
@@ -137,12 +142,12 @@ impl Connection {
     /// What epoll_ctl(2) says.
     pub fn accepted(
         mut transport: Transport,
-        key: Key,
+        id: ConnectionId,
         (index, route): (usize, &Route),
         admitted: bool,
         shared: &mut Shared,
     ) -> io::Result<Self> {
-        transport.register(&shared.registry, token(key.slot, 0))?;
+        transport.register(&shared.registry, token(id.slot, 0))?;
         let since = shared.now;
         let begin = if route.accept_proxy { Link::passed_on } else { Link::accepted };
         let link = begin(entrance(route), &shared.split().1);
@@ -152,7 +157,7 @@ impl Connection {
             dial: None,
             since,
             scheduled: Time::NEVER,
-            key,
+            id,
             route: index as u16,
             admitted,
             listed: false,
@@ -160,8 +165,8 @@ impl Connection {
     }
 
     /// Its name in the table.
-    pub fn key(&self) -> Key {
-        self.key
+    pub fn id(&self) -> ConnectionId {
+        self.id
     }
 
     /// The index of its route.
@@ -206,7 +211,8 @@ impl Connection {
     pub fn begin(&mut self, route: &Route, shared: &mut Shared) -> Next {
         // Without a request that could be answered, whoever may not connect is told by the end.
         if !self.link.is_judging() && !self.is_let_in(route, shared) {
-            debug!("{} is from no --client of this route", Name(self.key));
+            debug!("{} is from no --client of this route", self.id);
+            self.link.turn_away(Status::Forbidden);
             return Next::Over;
         }
         if self.link.is_dialling() {
@@ -245,6 +251,11 @@ impl Connection {
         self.ends[side].readable && self.link.may_read(side)
     }
 
+    /// What it asked for in [`Shared::questions`] is known.
+    pub fn on_answer(&mut self, _answer: &Answer, route: &Route, shared: &mut Shared) -> Next {
+        self.serve(route, shared)
+    }
+
     /// Time has passed.
     pub fn on_timer(&mut self, route: &Route, shared: &mut Shared) -> Next {
         loop {
@@ -277,10 +288,15 @@ impl Connection {
                 transport.discard_arrived(shared.hot.fill(usize::MAX));
             }
         }
-        let behind = shared.clients.behind(self.key);
-        shared.clients.leave(self.key);
-        shared.passed.remove(&self.key);
+        let behind = shared.clients.behind(self.id);
+        shared.clients.leave(self.id);
+        shared.passed.remove(&self.id);
         let Some(ended) = self.link.ended() else { return };
+        shared.stats.add_traffic(&self.stats(shared.now));
+        match ended.why {
+            Why::Refused(status) => shared.stats.refused.count(status),
+            _ => shared.stats.closed.count(ended.code, ended.by),
+        }
         let code = match ended.why {
             Why::Refused(status) => status.code(),
             _ => ended.code.get(),
@@ -293,7 +309,7 @@ impl Connection {
         log::log!(
             level,
             "{} closed code={code} by={} why={} in={} out={} secs={:.1}{}",
-            Name(self.key),
+            self.id,
             ended.by.name(),
             ended.why.name(),
             self.link.bytes_from(0),
@@ -302,7 +318,7 @@ impl Connection {
             Behind(ended.client.or(behind)),
         );
         if let Why::Protocol(error) = ended.why {
-            debug!("{} {error}", Name(self.key));
+            debug!("{} {error}", self.id);
         }
     }
 
@@ -342,7 +358,7 @@ impl Connection {
                 io::ErrorKind::WouldBlock => self.ends[side].readable = false,
                 io::ErrorKind::Interrupted => {}
                 _ => {
-                    debug!("{} leg {side}: {error}", Name(self.key));
+                    debug!("{} leg {side}: {error}", self.id);
                     self.ends[side].readable = false;
                     let step = self.link.on_end(side, true, hot, &mut ctx);
                     self.act(step, route, shared);
@@ -385,7 +401,7 @@ impl Connection {
     fn peer(&self, route: &Route, shared: &Shared) -> Option<SocketAddr> {
         match &self.ends[0].transport {
             Some(transport) if route.access.depends_on_address() => {
-                let passed = shared.passed.get(&self.key).and_then(|header| header.source);
+                let passed = shared.passed.get(&self.id).and_then(|header| header.source);
                 passed.or_else(|| transport.peer())
             }
             _ => None,

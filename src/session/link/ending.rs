@@ -164,6 +164,12 @@ impl Link {
         self.start_closing(ctx);
     }
 
+    /// Ends it without a word, before anything was heard.
+    pub fn turn_away(&mut self, status: Status) {
+        self.end(By::Proxy, Why::Refused(status), CloseCode::ABNORMAL);
+        self.given_up = true;
+    }
+
     /// Ends the connection from our side, in good order. Before the relay has begun the request is
     /// refused instead, with the output for leg 0.
     pub fn close(&mut self, by: By, why: Why, code: CloseCode, hot: &mut Hot, ctx: &mut Context) {
