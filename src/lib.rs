@@ -16,7 +16,7 @@
 //! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
 //!
 //! To read it: this page, then `session/mod.rs`, `session/link/mod.rs`, `net/connection/mod.rs`,
-//! `net/event_loop.rs`.
+//! `net/event_loop/mod.rs`.
 //!
 //! # How bytes flow
 //!
@@ -100,7 +100,7 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 
-pub use net::Proxy;
+pub use net::{Event, Handle, Proxy};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -107,6 +107,24 @@ pub struct ConnectionStats {
     pub lasted: Duration,
 }
 
+/// As the log has it; what is 0 only because there was no need for it is left out.
+impl fmt::Display for ConnectionStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in={} out={} ", self.bytes_in, self.bytes_out)?;
+        write!(f, "msgs_in={} msgs_out={} ", self.messages_in, self.messages_out)?;
+        if self.buffered > 0 {
+            write!(f, "buffered={} ", self.buffered)?;
+        }
+        if self.pings > 0 {
+            write!(f, "pings={} ", self.pings)?;
+        }
+        if let Some(time) = self.round_trip {
+            write!(f, "rtt_ms={:.3} ", time.as_secs_f64() * 1000.0)?;
+        }
+        write!(f, "secs={:.1}", self.lasted.as_secs_f64())
+    }
+}
+
 /// One connection, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionInfo {
@@ -130,6 +148,21 @@ pub struct ConnectionInfo {
     pub stats: ConnectionStats,
     /// Who is ending it, and why. `None` while nobody is.
     pub ended: Option<Ended>,
+}
+
+/// The line that SIGUSR1 puts into the log.
+impl fmt::Display for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.id, self.state.name())?;
+        if let Some(ended) = &self.ended {
+            write!(f, "{ended} ")?;
+        }
+        if let Some(peer) = self.peer {
+            write!(f, "peer={peer} ")?;
+        }
+        write!(f, "target={} {}", self.target, self.stats)?;
+        self.client.map_or(Ok(()), |client| write!(f, " client={client}"))
+    }
 }
 
 /// Everything together, since the proxy was bound.
@@ -495,7 +528,7 @@ mod tests {
     #[test]
     fn a_status_that_no_page_is_known_to_have_is_counted_with_the_others() {
         let mut pages = Pages::default();
-        [200, 200, 418, 599].map(|code| pages.count(code));
+        [200, 200, 418, 599].into_iter().for_each(|code| pages.count(code));
         let counted: Vec<_> = pages.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!((counted, pages.total()), (vec![(200, 2), (0, 2)], 4));
     }

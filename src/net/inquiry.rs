@@ -3,9 +3,10 @@
 //! A connection sees itself alone, and other threads see nothing: both ask, and the loop, which owns
 //! everything, looks and answers between two turns. What lives is added up only then.
 
+use std::cmp::Reverse;
 use std::time::SystemTime;
 
-use super::connection::Shared;
+use super::connection::{Connection, Shared};
 use super::table::Table;
 use crate::config::Route;
 use crate::stats::{ConnectionInfo, Stats};
@@ -64,8 +65,8 @@ impl View<'_> {
         let clock = SystemTime::now();
         let mut all: Vec<_> = self.table.iter().collect();
         // Generations wrap, so that they alone do not tell who is older.
-        all.sort_by(|a, b| b.age_order().cmp(&a.age_order()));
-        let info = |connection: &&super::connection::Connection| {
+        all.sort_by_key(|connection| Reverse(connection.age_order()));
+        let info = |connection: &&Connection| {
             let route = connection.route();
             let (route, local) = (&self.routes[route], &self.listening[route]);
             connection.info(route, local, clock, self.shared)

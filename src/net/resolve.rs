@@ -60,10 +60,10 @@ pub enum Asker {
 
 impl Resolver {
     /// A resolver that calls `waker` when answers are there.
-    pub fn new(waker: Waker) -> Self {
+    pub fn new(waker: Arc<Waker>) -> Self {
         let (answered, answers) = channel();
         Self {
-            waker: Arc::new(waker),
+            waker,
             threads: Vec::new(),
             answered,
             answers,
@@ -177,7 +177,7 @@ mod tests {
     /// One whose threads for peers wait for a server that does not answer.
     fn occupied() -> (Resolver, Poll) {
         let poll = Poll::new().unwrap();
-        let mut resolver = Resolver::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut resolver = Resolver::new(Arc::new(Waker::new(poll.registry(), Token(0)).unwrap()));
         for _ in 0..MAX_FOR_PEERS {
             resolver.threads.push(Thread { questions: channel().0, busy: Some(Asker::Peer) });
         }

@@ -1,5 +1,6 @@
 //! Who ended a connection, and why: for the log, and for whoever asks.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::policy::admit::Status;
@@ -67,6 +68,8 @@ pub enum Why {
     PongTimeout,
     /// `--send-timeout`
     SendTimeout,
+    /// Somebody asked for it, by [`crate::Handle::close`].
+    Requested,
     /// The proxy is stopping.
     Shutdown,
 }
@@ -87,6 +90,7 @@ impl Why {
             Self::Unanswered => "unanswered",
             Self::PongTimeout => "pong-timeout",
             Self::SendTimeout => "send-timeout",
+            Self::Requested => "requested",
             Self::Shutdown => "shutdown",
         }
     }
@@ -103,6 +107,25 @@ pub struct Ended {
     pub code: CloseCode,
     /// Who leg 0 is, where a request was refused and a trusted proxy had said so in it.
     pub client: Option<IpAddr>,
+}
+
+/// As the log has it. Of a refusal the code is its HTTP status.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = match self.why {
+            Why::Refused(status) => status.code(),
+            _ => self.code.get(),
+        };
+        write!(f, "code={code} by={} why={}", self.by.name(), self.why.name())
+    }
+}
+
+/// The same, with words.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub ended: Ended,
+    /// What a refusal has said.
+    pub told: String,
 }
 
 impl Ended {

@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use log::{debug, info};
-use mio::event::Event;
+use mio::event::Event as Readiness;
 
 use super::{send, token, Behind, Connection, Goal, Shared};
 use crate::config::{Destination, Host, HostPort, Remote, Route};
 use crate::net::clients::Place;
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
+use crate::net::events::Event;
 use crate::net::resolve::{Asker, Question};
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
@@ -139,7 +140,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_dial_event(&mut self, event: &Event, route: &Route, shared: &mut Shared) {
+    pub(super) fn on_dial_event(&mut self, event: &Readiness, route: &Route, shared: &mut Shared) {
         let Some(transport) = &self.ends[1].transport else { return };
         let failed = match transport.take_error() {
             Ok(None) if event.is_writable() => return self.on_connected(route, shared),
@@ -204,6 +205,7 @@ impl Connection {
         shared.stats.handshake.add(shared.now - self.since);
         let (goal, client) = (Goal(route, self.link.named()), shared.clients.behind(self.id));
         info!("{} open target={goal}{}", self.id, Behind(client));
+        shared.tell(|| Event::Connected { id: self.id, target: goal.to_string() });
         send(&mut self.link, &mut self.ends[0], 0, &opened.head, &mut shared.split().1);
         if opened.first.is_empty() {
             return;
@@ -239,6 +241,10 @@ impl Connection {
     pub(super) fn give_up(&mut self, error: DialError, route: &Route, shared: &mut Shared) {
         let goal = Goal(route, self.link.named());
         debug!("{} cannot reach {goal}: {error}", self.id);
+        shared.tell(|| {
+            let what = format!("cannot reach {goal}: {error}");
+            Event::Error { id: Some(self.id), what }
+        });
         let refusal = Refusal::from(&error);
         shared.dial_failures.push((goal.to_string(), error));
         self.refuse(&refusal, shared);

@@ -4,6 +4,7 @@
 //! that is the link's.
 
 mod dialling;
+mod ending;
 mod passed;
 mod shown;
 
@@ -13,7 +14,7 @@ use std::mem::size_of;
 use std::net::SocketAddr;
 
 use log::debug;
-use mio::event::Event;
+use mio::event::Event as Readiness;
 use mio::{Registry, Token};
 
 use shown::{Behind, Goal};
@@ -21,6 +22,7 @@ use shown::{Behind, Goal};
 use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::{End, News};
+use super::events::Event;
 use super::inquiry::{Answer, Question};
 use super::resolve::Resolver;
 use super::secrets::Files;
@@ -64,11 +66,20 @@ pub struct Shared {
     pub dial_failures: Vec<(String, DialError)>,
     /// What has been counted, without the connections there are.
     pub stats: Stats,
+    /// What has happened, where somebody wants to know.
+    pub events: Option<Vec<Event>>,
     /// What connections have asked, to be answered when the others have had their turn.
     pub questions: Vec<(ConnectionId, Question)>,
 }
 
 impl Shared {
+    /// Something has happened.
+    pub fn tell(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+
     /// The hot buffer, and the rest of what a link needs.
     fn split(&mut self) -> (&mut Hot, Context<'_>) {
         let (hot, _, context) = self.split_all();
@@ -185,7 +196,7 @@ impl Connection {
     }
 
     /// Epoll says something about leg `side`.
-    pub fn on_event(&mut self, side: usize, event: &Event, route: &Route, shared: &mut Shared) {
+    pub fn on_event(&mut self, side: usize, event: &Readiness, route: &Route, shared: &mut Shared) {
         let end = &mut self.ends[side];
         if event.is_read_closed() || event.is_error() || event.is_priority() {
             end.news = end.news.max(News::Insists);
@@ -288,38 +299,9 @@ impl Connection {
                 transport.discard_arrived(shared.hot.fill(usize::MAX));
             }
         }
-        let behind = shared.clients.behind(self.id);
+        self.record_end(shared);
         shared.clients.leave(self.id);
         shared.passed.remove(&self.id);
-        let Some(ended) = self.link.ended() else { return };
-        shared.stats.add_traffic(&self.stats(shared.now));
-        match ended.why {
-            Why::Refused(status) => shared.stats.refused.count(status),
-            _ => shared.stats.closed.count(ended.code, ended.by),
-        }
-        let code = match ended.why {
-            Why::Refused(status) => status.code(),
-            _ => ended.code.get(),
-        };
-        let level = match ended.why {
-            // What a peer can repeat at will without having been let in.
-            Why::Refused(_) | Why::NoRequest => log::Level::Debug,
-            _ => log::Level::Info,
-        };
-        log::log!(
-            level,
-            "{} closed code={code} by={} why={} in={} out={} secs={:.1}{}",
-            self.id,
-            ended.by.name(),
-            ended.why.name(),
-            self.link.bytes_from(0),
-            self.link.bytes_from(1),
-            (shared.now - self.since).as_secs_f32(),
-            Behind(ended.client.or(behind)),
-        );
-        if let Why::Protocol(error) = ended.why {
-            debug!("{} {error}", self.id);
-        }
     }
 
     /// What to do when nothing more can be moved now.

@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use log::info;
-
 use super::{Connection, Shared};
 use crate::config::{Destination, Route};
 use crate::net::transport::Transport;
@@ -64,21 +62,6 @@ impl Connection {
     pub fn age_order(&self) -> (Time, u32) {
         (self.since, self.id.generation)
     }
-
-    /// One line for SIGUSR1.
-    pub fn report(&self, route: &Route, shared: &Shared) {
-        info!(
-            "{} {} target={} in={} out={} buffered={} secs={:.1}{}",
-            self.id,
-            if self.link.is_relaying() { "open" } else { "opening" },
-            Goal(route, self.link.named()),
-            self.link.bytes_from(0),
-            self.link.bytes_from(1),
-            self.link.buffered(),
-            (shared.now - self.since).as_secs_f32(),
-            Behind(shared.clients.behind(self.id)),
-        );
-    }
 }
 
 /// Where a connection goes, for the log.
@@ -100,5 +83,20 @@ pub(super) struct Behind(pub Option<IpAddr>);
 impl fmt::Display for Behind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |client| write!(f, " client={client}"))
+    }
+}
+
+/// What somebody else may have said, behind a name, for the log: in quotes, escaped and cut short.
+/// Nothing if it is empty.
+pub(super) struct Quoted<'a>(pub &'static str, pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 200;
+        if self.1.is_empty() {
+            return Ok(());
+        }
+        let end = self.1.char_indices().nth(MOST).map_or(self.1.len(), |(at, _)| at);
+        write!(f, "{}{:?}", self.0, &self.1[..end])
     }
 }

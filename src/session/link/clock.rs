@@ -144,7 +144,7 @@ impl Link {
     /// Whether leg `source` was told that its time is over, and should have nothing more to say.
     fn is_overdue(&self, source: usize) -> bool {
         let is_told = matches!(&self.legs[source].codec, Codec::WebSocket(s) if s.is_closing());
-        let why = self.ended.as_deref().map(|ended| ended.why);
+        let why = self.ended().map(|ended| ended.why);
         is_told && matches!(why, Some(Why::MaxLifetime | Why::IdleTimeout))
     }
 }

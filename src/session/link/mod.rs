@@ -37,7 +37,7 @@ mod tests;
 use self::beginning::{websocket, Asked, Welcome};
 pub use self::beginning::{Entrance, Opened, Reached};
 use super::deadlines::{Deadline, Deadlines, Time};
-use super::ended::Ended;
+use super::ended::{Ended, Ending};
 use super::leg::{Codec, Leg, Reading, Writing};
 use super::naming::Naming;
 pub use super::naming::{Connect, Names};
@@ -150,7 +150,7 @@ pub struct Link {
     deadlines: Deadlines,
     stage: Stage,
     /// Boxed, since it is set when the rest is about to go.
-    ended: Option<Box<Ended>>,
+    ending: Option<Box<Ending>>,
     /// Leg 0 is its own sink.
     echo: bool,
     /// Leg 0 awaits a response head from leg 1: the first that this one says.
@@ -170,7 +170,7 @@ impl Link {
             pipes: [Pipe::new(), Pipe::new()],
             deadlines,
             stage,
-            ended: None,
+            ending: None,
             echo: false,
             owed_answer: false,
             given_up: false,
@@ -304,7 +304,7 @@ impl Link {
 
     /// Who ended it and why; `None` while nobody has.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.as_deref().copied()
+        self.ending.as_deref().map(|ending| ending.ended)
     }
 
     // What the loop brings.
