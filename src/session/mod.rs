@@ -38,12 +38,12 @@ use crate::proto::message::{ControlPayload, Decoder, Kind, Piece, Step};
 /// Bytes in the longest control frame.
 pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
 
-/// How message boundaries appear on the other side of the connection.
+/// How decoding hands out what it hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Not at all: a stream of bytes; each read becomes a message.
-    Raw,
-    /// As `Raw`, but decoding stops behind each piece of payload, so that what a stream begins
+pub enum Passing {
+    /// As a stream of bytes.
+    Stream,
+    /// As `Stream`, but decoding stops behind each piece of payload, so that what a stream begins
     /// with can be looked at; until [`Session::begin_stream`].
     Pieces,
     /// As `Pieces`, of messages that are as they are, whatever the encoding.
@@ -59,8 +59,8 @@ pub struct Options {
     pub encoding: Encoding,
     /// U+FFFD instead of an error for outbound text that is not UTF-8.
     pub text_lossy: bool,
-    /// What becomes of message boundaries.
-    pub framing: Framing,
+    /// How what is heard is handed out.
+    pub passing: Passing,
     /// Bytes in a received message, 0 for no limit.
     pub max_message: u64,
     /// After the peer's Close, for what it is still sent to make progress and end before the Close
@@ -80,7 +80,7 @@ impl Default for Options {
         Self {
             encoding: Encoding::Binary,
             text_lossy: false,
-            framing: Framing::Raw,
+            passing: Passing::Stream,
             max_message: 0,
             half_close: None,
         }
@@ -142,7 +142,7 @@ pub struct Session {
     unpack: Unpack,
     pack: Pack,
     receiving: Receiving,
-    framing: Framing,
+    passing: Passing,
     role: Role,
     ping_due: bool,
     /// [`Options::half_close`] in tenths of a second, 0 for none: two bytes, since there are many of
@@ -157,14 +157,14 @@ impl Session {
             decoder: Decoder::new(role, options.max_message),
             sending: Sending::Open,
             reply: Reply::None,
-            unpack: Unpack::new(match options.framing {
+            unpack: Unpack::new(match options.passing {
                 // Payloads stay as they are.
-                Framing::Frames | Framing::Messages => Encoding::Binary,
+                Passing::Frames | Passing::Messages => Encoding::Binary,
                 _ => options.encoding,
             }),
             pack: Pack::new(options.encoding, options.text_lossy),
             receiving: Receiving::Open,
-            framing: options.framing,
+            passing: options.passing,
             role,
             ping_due: false,
             half_close: options.half_close.map_or(0, |time| {
@@ -175,10 +175,10 @@ impl Session {
 
     /// What the stream began with is known: from now on decoding does not stop behind each piece.
     pub fn begin_stream(&mut self) {
-        if self.framing == Framing::Messages {
+        if self.passing == Passing::Messages {
             self.unpack = Unpack::new(self.pack.encoding());
         }
-        self.framing = Framing::Raw;
+        self.passing = Passing::Stream;
     }
 
     /// A text message of our own as it goes over the wire, whatever the encoding of the stream.
@@ -206,7 +206,7 @@ impl Session {
         loop {
             // A header of ours may be longer than the one it replaces if we mask and the peer
             // does not.
-            let grows = self.framing == Framing::Frames && self.role.masks();
+            let grows = self.passing == Passing::Frames && self.role.masks();
             if grows && !hot.output().is_empty() {
                 return Ok(Stop::Full);
             }
@@ -214,13 +214,13 @@ impl Session {
             hot.skip(used);
             match step {
                 None => return Ok(Stop::Drained),
-                Some(Step::Payload(piece)) => match self.framing {
-                    Framing::Raw => self.unpack.pass(hot, piece)?,
-                    Framing::Pieces | Framing::Messages => {
+                Some(Step::Payload(piece)) => match self.passing {
+                    Passing::Stream => self.unpack.pass(hot, piece)?,
+                    Passing::Pieces | Passing::Messages => {
                         self.unpack.pass(hot, piece)?;
                         return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
                     }
-                    Framing::Frames => self.pass_frame(hot, keys, piece)?,
+                    Passing::Frames => self.pass_frame(hot, keys, piece)?,
                 },
                 Some(Step::Control(opcode)) => {
                     if let Some(stop) = self.on_control(opcode, answers)? {
@@ -236,7 +236,7 @@ impl Session {
     /// # Errors
     /// What the encoding cannot say; the bytes before it are in the output.
     pub fn encode(&mut self, hot: &mut Hot, keys: &mut Keys) -> Result<(), FrameError> {
-        if self.framing == Framing::Frames {
+        if self.passing == Passing::Frames {
             return Ok(());
         }
         let packed = self.pack.pack(hot);
@@ -314,8 +314,8 @@ impl Session {
     /// Writes the data message that goes before a Ping, if any, to the start of `out` and says how
     /// long it is. Not between fragments of our own, where only control frames may stand (§5.4).
     fn keepalive(&self, out: &mut [u8], keys: &mut Keys) -> usize {
-        match (self.framing, self.pack.keepalive()) {
-            (Framing::Raw, Some(payload)) => {
+        match (self.passing, self.pack.keepalive()) {
+            (Passing::Stream, Some(payload)) => {
                 put_frame(out, self.role, keys, self.pack.kind().opcode(), payload)
             }
             _ => 0,

@@ -44,7 +44,7 @@ pub use super::naming::{Connect, Names};
 use super::pipe::{Flow, Pipe};
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
-use super::{Framing, Stop, MAX_CONTROL_FRAME};
+use super::{Passing, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Destination, Limits};
@@ -334,9 +334,9 @@ impl Link {
                 Some(Ok(())) => {
                     let encoding = messages.encoding;
                     self.legs[side].codec =
-                        websocket(Role::Client, encoding, Framing::Raw, messages, ctx);
+                        websocket(Role::Client, encoding, Passing::Stream, messages, ctx);
                     self.on_life(side, ctx);
-                    Step::Open(self.open(Framing::Raw, messages, ctx))
+                    Step::Open(self.open(Passing::Stream, messages, ctx))
                 }
                 Some(Err(error)) => Step::Disagree(error),
             },
