@@ -108,11 +108,10 @@ pub enum Stop {
 }
 
 /// Our half of the closing handshake.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sending {
     Open,
-    /// Boxed, since it lasts a moment and an endpoint long.
-    CloseDue(Box<Close<'static>>),
+    CloseDue,
     Closed,
 }
 
@@ -125,23 +124,25 @@ enum Receiving {
     Failed,
 }
 
-/// The Pong that is due: one slot serves all Pings, the latest wins (§5.5.3).
-#[derive(Debug)]
-enum Reply {
-    None,
-    Empty,
-    Payload(Box<ControlPayload>),
-}
-
 /// One endpoint.
 #[derive(Debug)]
 pub struct Session {
     decoder: Decoder,
-    sending: Sending,
-    reply: Reply,
+    /// What our Close says: there while it is due. Boxed, since that lasts a moment and an endpoint
+    /// long; beside its state and not in it, which would take eight bytes more.
+    close: Option<Box<Close<'static>>>,
+    /// What our Pong says, while one is due, if it says anything: one slot serves all Pings, the
+    /// latest wins (§5.5.3).
+    pong: Option<Box<ControlPayload>>,
+    /// Messages whose end has come.
+    received: u64,
+    /// Messages whose end has been handed out to be sent.
+    sent: u64,
     unpack: Unpack,
     pack: Pack,
+    sending: Sending,
     receiving: Receiving,
+    pong_due: bool,
     passing: Passing,
     role: Role,
     ping_due: bool,
@@ -155,8 +156,12 @@ impl Session {
     pub fn new(role: Role, options: Options) -> Self {
         Self {
             decoder: Decoder::new(role, options.max_message),
+            close: None,
+            pong: None,
+            received: 0,
+            sent: 0,
             sending: Sending::Open,
-            reply: Reply::None,
+            pong_due: false,
             unpack: Unpack::new(match options.passing {
                 // Payloads stay as they are.
                 Passing::Frames | Passing::Messages => Encoding::Binary,
@@ -182,7 +187,8 @@ impl Session {
     }
 
     /// A text message of our own as it goes over the wire, whatever the encoding of the stream.
-    pub fn text(&self, text: &[u8], keys: &mut Keys) -> Vec<u8> {
+    pub fn text(&mut self, text: &[u8], keys: &mut Keys) -> Vec<u8> {
+        self.sent += 1;
         let mut out = vec![0; MAX_HEADER + text.len()];
         let len = put_frame(&mut out, self.role, keys, Opcode::Text, text);
         out.truncate(len);
@@ -214,14 +220,17 @@ impl Session {
             hot.skip(used);
             match step {
                 None => return Ok(Stop::Drained),
-                Some(Step::Payload(piece)) => match self.passing {
-                    Passing::Stream => self.unpack.pass(hot, piece)?,
-                    Passing::Pieces | Passing::Messages => {
-                        self.unpack.pass(hot, piece)?;
-                        return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
+                Some(Step::Payload(piece)) => {
+                    self.received += u64::from(piece.ends);
+                    match self.passing {
+                        Passing::Stream => self.unpack.pass(hot, piece)?,
+                        Passing::Pieces | Passing::Messages => {
+                            self.unpack.pass(hot, piece)?;
+                            return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
+                        }
+                        Passing::Frames => self.pass_frame(hot, keys, piece)?,
                     }
-                    Passing::Frames => self.pass_frame(hot, keys, piece)?,
-                },
+                }
                 Some(Step::Control(opcode)) => {
                     if let Some(stop) = self.on_control(opcode, answers)? {
                         return Ok(stop);
@@ -269,8 +278,8 @@ impl Session {
     /// Whether a control frame is due.
     pub fn wants_control(&self) -> bool {
         match self.sending {
-            Sending::Open => self.ping_due || !matches!(self.reply, Reply::None),
-            Sending::CloseDue(_) => true,
+            Sending::Open => self.ping_due || self.pong_due,
+            Sending::CloseDue => true,
             Sending::Closed => false,
         }
     }
@@ -286,36 +295,35 @@ impl Session {
         }
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
         let mut at = 0;
-        let (opcode, len) = match std::mem::replace(&mut self.reply, Reply::None) {
-            Reply::Empty => (Opcode::Pong, 0),
-            Reply::Payload(pong) => {
-                let len = pong.as_slice().len();
-                payload[..len].copy_from_slice(pong.as_slice());
-                self.decoder.recycle(pong);
-                (Opcode::Pong, len)
-            }
-            Reply::None => match &self.sending {
-                Sending::CloseDue(close) => {
-                    let len = close.encode(&mut payload);
-                    self.sending = Sending::Closed;
-                    (Opcode::Close, len)
-                }
-                _ if self.ping_due => {
-                    self.ping_due = false;
-                    at = self.keepalive(out, keys);
-                    (Opcode::Ping, 0)
-                }
-                _ => return None,
-            },
+        let (opcode, len) = if std::mem::take(&mut self.pong_due) {
+            (Opcode::Pong, self.take_pong(&mut payload))
+        } else if let Some(close) = self.close.take() {
+            self.sending = Sending::Closed;
+            (Opcode::Close, close.encode(&mut payload))
+        } else if std::mem::take(&mut self.ping_due) {
+            at = self.keepalive(out, keys);
+            (Opcode::Ping, 0)
+        } else {
+            return None;
         };
         Some(at + put_frame(&mut out[at..], self.role, keys, opcode, &payload[..len]))
     }
 
+    /// Writes what the Pong says to the start of `payload` and says how long it is.
+    fn take_pong(&mut self, payload: &mut [u8; MAX_CONTROL_PAYLOAD]) -> usize {
+        let Some(pong) = self.pong.take() else { return 0 };
+        let len = pong.as_slice().len();
+        payload[..len].copy_from_slice(pong.as_slice());
+        self.decoder.recycle(pong);
+        len
+    }
+
     /// Writes the data message that goes before a Ping, if any, to the start of `out` and says how
     /// long it is. Not between fragments of our own, where only control frames may stand (§5.4).
-    fn keepalive(&self, out: &mut [u8], keys: &mut Keys) -> usize {
+    fn keepalive(&mut self, out: &mut [u8], keys: &mut Keys) -> usize {
         match (self.passing, self.pack.keepalive()) {
             (Passing::Stream, Some(payload)) => {
+                self.sent += 1;
                 put_frame(out, self.role, keys, self.pack.kind().opcode(), payload)
             }
             _ => 0,
@@ -335,7 +343,8 @@ impl Session {
             _ => code,
         };
         if !self.is_closing() {
-            self.sending = Sending::CloseDue(Box::new(Close { code, reason }));
+            self.sending = Sending::CloseDue;
+            self.close = Some(Box::new(Close { code, reason }));
             self.ping_due = false;
         }
     }
@@ -351,14 +360,24 @@ impl Session {
         self.close(code, reason);
     }
 
+    /// Data messages whose end has come, good or not.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Data messages whose end has been handed out to be sent, keepalives included.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Whether our Close is due or has been sent: no payload may follow it (§5.5.1).
     pub fn is_closing(&self) -> bool {
-        !matches!(self.sending, Sending::Open)
+        self.sending != Sending::Open
     }
 
     /// Whether our Close has been handed out by [`Session::control`].
     pub fn has_sent_close(&self) -> bool {
-        matches!(self.sending, Sending::Closed)
+        self.sending == Sending::Closed
     }
 
     /// Whether the peer has said Close, and ours waits for the end of what it is sent.
@@ -431,6 +450,7 @@ impl Session {
         if let Some(key) = mask {
             Mask::new(key).apply(&mut hot.output_mut()[kept + len..]);
         }
+        self.sent += u64::from(piece.ends);
         Ok(())
     }
 
@@ -442,7 +462,8 @@ impl Session {
         match opcode {
             Opcode::Ping if self.has_sent_close() => Ok(None), // nothing follows our Close
             Opcode::Ping => {
-                self.reply = self.decoder.take_control().map_or(Reply::Empty, Reply::Payload);
+                self.pong = self.decoder.take_control();
+                self.pong_due = true;
                 if *answers == 0 {
                     return Ok(None);
                 }
@@ -477,6 +498,7 @@ impl Session {
         let mut head = [0; MAX_HEADER];
         let len = FrameHeader { fin: true, opcode, mask, payload_len }.encode(&mut head);
         hot.prepend(&head[..len]);
+        self.sent += 1;
     }
 }
 

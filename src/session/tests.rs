@@ -102,9 +102,9 @@ fn an_echo_of_chunks_passes_them_as_they_are() {
 #[test]
 fn a_text_message_of_our_own_is_text_in_every_encoding() {
     for encoding in Encoding::ALL {
-        let server = session(Role::Server, encoding, Passing::Messages);
+        let mut server = session(Role::Server, encoding, Passing::Messages);
         assert_eq!(server.text(b"{}", &mut keys()), b"\x81\x02{}", "{encoding}");
-        let client = session(Role::Client, encoding, Passing::Messages);
+        let mut client = session(Role::Client, encoding, Passing::Messages);
         let masked = [0x81, 0x82, 0x55, 0x55, 0x55, 0x55, b'{' ^ 0x55, b'}' ^ 0x55];
         assert_eq!(client.text(b"{}", &mut keys()), masked, "{encoding}");
     }
@@ -126,4 +126,29 @@ fn the_encoding_begins_with_the_stream() {
     assert_eq!(binary, (b"x".to_vec(), stop(Kind::Binary, true)));
     server.begin_stream();
     assert_eq!(decoded(&mut server, &masked(0x81, b"eA==")), (b"x".to_vec(), Ok(Stop::Drained)));
+}
+
+#[test]
+fn counts_messages_by_their_ends() {
+    let mut server = session(Role::Server, Encoding::Binary, Passing::Stream);
+    let counts = |session: &Session| (session.received(), session.sent());
+    decoded(&mut server, b"\x02\x81UUUU\x2a\x89\x80UUUU\x00\x80UUUU").1.unwrap();
+    assert_eq!(counts(&server), (0, 0), "two of its fragments, and a Ping");
+    decoded(&mut server, b"\x80\x80UUUU\x82\x80UUUU\x82\x81UUUU").1.unwrap();
+    assert_eq!(counts(&server), (2, 0), "the third has a byte to come");
+    decoded(&mut server, b"U").1.unwrap();
+    encoded(&mut server, b"hello");
+    encoded(&mut server, b"");
+    server.text(b"{}", &mut keys());
+    control(&mut server).unwrap();
+    assert_eq!(counts(&server), (3, 2));
+
+    let mut echo = session(Role::Server, Encoding::Binary, Passing::Frames);
+    decoded(&mut echo, b"\x02\x81UUUU\x2a\x80\x80UUUU").1.unwrap();
+    assert_eq!(counts(&echo), (1, 1));
+
+    let mut chunks = session(Role::Client, Encoding::Chunk, Passing::Stream);
+    chunks.ping();
+    control(&mut chunks).unwrap();
+    assert_eq!(counts(&chunks), (0, 1), "a keepalive is a message");
 }

@@ -246,6 +246,16 @@ impl Link {
         self.pipes[self.sink_of(side)].bytes
     }
 
+    /// Messages in the direction of what leg `side` says: those that a WebSocket there has said, or
+    /// else those that became of its stream. None between two streams.
+    pub fn messages_from(&self, side: usize) -> u64 {
+        match (&self.legs[side].codec, &self.legs[self.sink_of(side)].codec) {
+            (Codec::WebSocket(session), _) => session.received(),
+            (_, Codec::WebSocket(session)) => session.sent(),
+            _ => 0,
+        }
+    }
+
     /// Whether leg `side` has something to be sent or shut.
     #[inline]
     pub fn is_due(&self, side: usize) -> bool {
