@@ -44,7 +44,7 @@ pub use super::naming::{Connect, Names};
 use super::pipe::{Flow, Pipe};
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
-use super::{Framing, Stop, MAX_CONTROL_FRAME};
+use super::{Passing, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Destination, Limits};
@@ -246,6 +246,16 @@ impl Link {
         self.pipes[self.sink_of(side)].bytes
     }
 
+    /// Messages in the direction of what leg `side` says: those that a WebSocket there has said, or
+    /// else those that became of its stream. None between two streams.
+    pub fn messages_from(&self, side: usize) -> u64 {
+        match (&self.legs[side].codec, &self.legs[self.sink_of(side)].codec) {
+            (Codec::WebSocket(session), _) => session.received(),
+            (_, Codec::WebSocket(session)) => session.sent(),
+            _ => 0,
+        }
+    }
+
     /// Whether leg `side` has something to be sent or shut.
     #[inline]
     pub fn is_due(&self, side: usize) -> bool {
@@ -334,9 +344,9 @@ impl Link {
                 Some(Ok(())) => {
                     let encoding = messages.encoding;
                     self.legs[side].codec =
-                        websocket(Role::Client, encoding, Framing::Raw, messages, ctx);
+                        websocket(Role::Client, encoding, Passing::Stream, messages, ctx);
                     self.on_life(side, ctx);
-                    Step::Open(self.open(Framing::Raw, messages, ctx))
+                    Step::Open(self.open(Passing::Stream, messages, ctx))
                 }
                 Some(Err(error)) => Step::Disagree(error),
             },
