@@ -19,6 +19,7 @@ mod leg;
 pub mod link;
 mod naming;
 pub mod opening;
+pub mod pings;
 pub mod pipe;
 pub mod proxied;
 pub mod rates;
@@ -27,6 +28,7 @@ mod tests;
 
 use std::time::Duration;
 
+use self::pings::Pings;
 use self::pipe::Flow;
 use crate::buf::hot::Hot;
 use crate::proto::close::{Close, CloseCode};
@@ -145,7 +147,7 @@ pub struct Session {
     pong_due: bool,
     passing: Passing,
     role: Role,
-    ping_due: bool,
+    pings: Pings,
     /// [`Options::half_close`] in tenths of a second, 0 for none: two bytes, since there are many of
     /// us.
     half_close: u16,
@@ -171,7 +173,7 @@ impl Session {
             receiving: Receiving::Open,
             passing: options.passing,
             role,
-            ping_due: false,
+            pings: Pings::new(),
             half_close: options.half_close.map_or(0, |time| {
                 time.min(Options::MAX_HALF_CLOSE).as_millis().div_ceil(100) as u16
             }),
@@ -278,7 +280,7 @@ impl Session {
     /// Whether a control frame is due.
     pub fn wants_control(&self) -> bool {
         match self.sending {
-            Sending::Open => self.ping_due || self.pong_due,
+            Sending::Open => self.pong_due || self.pings.is_due(),
             Sending::CloseDue => true,
             Sending::Closed => false,
         }
@@ -300,7 +302,7 @@ impl Session {
         } else if let Some(close) = self.close.take() {
             self.sending = Sending::Closed;
             (Opcode::Close, close.encode(&mut payload))
-        } else if std::mem::take(&mut self.ping_due) {
+        } else if self.pings.take_due() {
             at = self.keepalive(out, keys);
             (Opcode::Ping, 0)
         } else {
@@ -332,7 +334,19 @@ impl Session {
 
     /// Makes a Ping due.
     pub fn ping(&mut self) {
-        self.ping_due = !self.is_closing();
+        if !self.is_closing() {
+            self.pings.make_due();
+        }
+    }
+
+    /// Our Pings so far.
+    pub fn pings(&self) -> &Pings {
+        &self.pings
+    }
+
+    /// The same, for whoever has a clock.
+    pub fn pings_mut(&mut self) -> &mut Pings {
+        &mut self.pings
     }
 
     /// Makes our Close due, unless one already is or was. One that answers the peer's, and has
@@ -345,7 +359,7 @@ impl Session {
         if !self.is_closing() {
             self.sending = Sending::CloseDue;
             self.close = Some(Box::new(Close { code, reason }));
-            self.ping_due = false;
+            self.pings.cancel();
         }
     }
 
@@ -480,7 +494,11 @@ impl Session {
                 }
                 Ok(Some(Stop::Closed))
             }
-            _ => Ok(None), // a Pong; that bytes came is what counts
+            // A Pong: of life, it is enough that bytes came.
+            _ => {
+                self.pings.on_pong(self.decoder.control());
+                Ok(None)
+            }
         }
     }
 

@@ -483,6 +483,6 @@ mod tests {
         let debug = if cfg!(debug_assertions) { 2 * 2 * size_of::<usize>() } else { 0 };
         let connection = size_of::<Option<Connection>>() - debug;
         assert!(connection <= 248, "{connection}");
-        assert!(size_of::<Session>() <= 112, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 120, "{}", size_of::<Session>());
     }
 }

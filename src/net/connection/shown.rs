@@ -25,10 +25,10 @@ impl Connection {
         ConnectionStats {
             bytes_in: self.link.bytes_from(0),
             bytes_out: self.link.bytes_from(1),
-            messages_in: 0,
-            messages_out: 0,
-            pings: 0,
-            round_trip: None,
+            messages_in: self.link.messages_from(0),
+            messages_out: self.link.messages_from(1),
+            pings: self.link.pings(),
+            round_trip: self.link.round_trip(),
             buffered: self.link.buffered(),
             lasted: now - self.since,
         }

@@ -277,7 +277,12 @@ impl Link {
         if leg.writing != Writing::Open {
             return None;
         }
-        let len = leg.session()?.control(out, ctx.keys);
+        let session = leg.session()?;
+        let pings = session.pings().sent();
+        let len = session.control(out, ctx.keys);
+        if session.pings().sent() > pings {
+            leg.pinged_at = ctx.now.0 as u32;
+        }
         self.check_transport_end(side);
         len
     }
@@ -406,7 +411,11 @@ impl Link {
                 if !self.pipes[side].is_clear() {
                     ctx.answers = 0; // no answer could go out now
                 }
-                session.decode(hot, ctx.keys, &mut ctx.answers)
+                let decoded = session.decode(hot, ctx.keys, &mut ctx.answers);
+                if session.pings_mut().take_answer() {
+                    self.legs[side].on_pong(ctx.now);
+                }
+                decoded
             }
             _ => {
                 hot.pass_all();
