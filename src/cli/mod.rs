@@ -3,11 +3,12 @@
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
 //! `route_options`, `messages`, `access`, `need`), endpoints (`endpoint`, `address`), durations and sizes
 //! (`units`), what is said of wrong ones (`usage`), and what `--help` and `--check` answer (`help`,
-//! `check`).
+//! `check`). A program says the same by method calls (`builder`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
 mod access;
 mod address;
+mod builder;
 mod check;
 mod endpoint;
 mod help;
@@ -28,6 +29,7 @@ use options::{Action, Opt};
 use routes::Routes;
 use usage::{printable, Argument, Flaw};
 
+pub use builder::Builder;
 pub use check::describe;
 pub use help::{Topic, VERSION};
 pub use usage::UsageError;
