@@ -14,6 +14,7 @@
 //! | | [`stats`] | what there is to know of each connection, and of all together |
 //! | 2 world | [`net`] | sockets, names, signals and the loop that serves them |
 //! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
+//! | | [`logging`] | what the command says on stderr |
 //!
 //! To read it: this page, then `session/mod.rs`, `session/link/mod.rs`, `net/connection/mod.rs`,
 //! `net/event_loop/mod.rs`.
@@ -92,6 +93,7 @@
 pub mod buf;
 pub mod cli;
 pub mod config;
+pub mod logging;
 pub mod net;
 pub mod policy;
 pub mod proto;

@@ -320,8 +320,18 @@ mod tests {
     use crate::proto::proxy_header::Version;
 
     /// What says the same as another option, is no part of a configuration, or answers at once.
-    const WITHOUT_METHOD: [&str; 9] =
-        ["target", "ws-port", "ip", "port", "timeout", "log-level", "debug", "check", "help"];
+    const WITHOUT_METHOD: [&str; 10] = [
+        "target",
+        "ws-port",
+        "ip",
+        "port",
+        "timeout",
+        "log-level",
+        "log-format",
+        "debug",
+        "check",
+        "help",
+    ];
 
     fn secs(n: u64) -> Duration {
         Duration::from_secs(n)

@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use log::LevelFilter;
 
 use crate::config::{Config, Limits};
+use crate::logging::Format;
 use options::{Action, Opt};
 use routes::Routes;
 use usage::{printable, Argument, Flaw};
@@ -43,6 +44,8 @@ pub enum Command {
         config: Config,
         /// What is worth a line in the log.
         level: LevelFilter,
+        /// How such a line looks.
+        format: Format,
     },
     /// Print [`describe`] and exit 0.
     Check {
@@ -60,6 +63,7 @@ struct CommandLine {
     routes: Routes,
     limits: Limits,
     level: LevelFilter,
+    format: Format,
     check: bool,
 }
 
@@ -113,6 +117,7 @@ impl CommandLine {
             routes: Routes::default(),
             limits: Limits::default(),
             level: LevelFilter::Info,
+            format: Format::Text,
             check: false,
         }
     }
@@ -130,7 +135,7 @@ impl CommandLine {
         }
         Ok(match self.check {
             true => Command::Check { config },
-            false => Command::Run { config, level: self.level },
+            false => Command::Run { config, level: self.level, format: self.format },
         })
     }
 }
@@ -282,6 +287,10 @@ mod tests {
                 &["--log-level", "loud"],
                 "--log-level loud: is none of off, error, warn, info, debug, trace; \
                  write it like --log-level info",
+            ),
+            (
+                &["--log-format", "xml"],
+                "--log-format xml: is neither text nor json; write it like --log-format text",
             ),
             (
                 &["--encoding", "hex"],
