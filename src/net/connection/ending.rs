@@ -35,7 +35,7 @@ impl Connection {
         };
         let client = ended.client.or_else(|| shared.clients.behind(self.id));
         let (client, error) = (Behind(client), Quoted(" error=", &error));
-        log::log!(level, "{} closed {ended} {stats}{client}{error}", self.id);
+        log::log!(level, "{} closed {ended} {stats}{error}{client}", self.id);
     }
 
     /// Every way to an end notes who took it; one that did not would still be counted.
