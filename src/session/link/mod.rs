@@ -24,7 +24,10 @@ mod clock;
 mod connect_tests;
 mod ending;
 #[cfg(test)]
+mod framing_tests;
+#[cfg(test)]
 mod half_close_tests;
+mod holding;
 #[cfg(test)]
 mod json_tests;
 #[cfg(test)]
@@ -47,6 +50,7 @@ use super::rates::Rates;
 use super::{Passing, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
+use crate::buf::ring::Ring;
 use crate::config::{Destination, Limits};
 use crate::policy::gate::Gate;
 use crate::proto::frame::{FrameError, Role};
@@ -226,6 +230,13 @@ impl Link {
             Codec::WebSocket(session) => (session.read_limit(size), session.growth()),
             _ => (size, 1),
         };
+        let (fits, growth) = match &self.legs[side].codec {
+            Codec::WebSocket(session) => {
+                let heard = session.growth_of_heard();
+                (fits / heard, growth * heard)
+            }
+            _ => (fits, growth),
+        };
         // All of it may have to be kept, in the form that goes to the sink.
         let kept = ctx.pool.may_read(self.pipes[sink].reach(fits) * growth);
         (kept / growth).max(1)
@@ -370,9 +381,22 @@ impl Link {
         if bytes.is_empty() || self.legs[side].writing == Writing::Shut {
             return;
         }
-        let first = self.pipes[side].is_clear();
+        self.await_taking(side, ctx);
         self.pipes[side].keep(bytes, ctx.pool);
-        if let (true, Some(timeout)) = (first, ctx.limits.send_timeout) {
+    }
+
+    /// Leg `side` has not been offered what the ring has.
+    fn adopt(&mut self, side: usize, ring: Ring, ctx: &mut Context) {
+        if ring.is_empty() || self.legs[side].writing == Writing::Shut {
+            return ctx.pool.give_back(ring);
+        }
+        self.await_taking(side, ctx);
+        self.pipes[side].adopt(ring, ctx.pool);
+    }
+
+    /// Something is about to wait for leg `side`.
+    fn await_taking(&mut self, side: usize, ctx: &Context) {
+        if let (true, Some(timeout)) = (self.pipes[side].is_clear(), ctx.limits.send_timeout) {
             self.deadlines.set(Deadline::Send(side), ctx.now + timeout);
         }
     }
@@ -454,21 +478,26 @@ impl Link {
             // What grows is written behind what was read, so that all of that must be used up.
             ctx.answers = 0;
         }
-        let decoded = self.decode(side, hot, ctx);
+        let mut decoded = self.decode(side, hot, ctx);
+        let mut encoded = Ok(());
+        if self.holds(side) {
+            decoded = decoded.and_then(|stop| self.settle_held(side, ctx).map(|()| stop));
+            encoded = self.pass_held(side, deaf, ctx);
+        }
         if matches!(decoded, Ok(Stop::Closed) | Err(_)) {
             hot.drop_input();
         }
-        if deaf {
+        if deaf || encoded.is_err() {
             hot.drop_output();
         }
         if !hot.output().is_empty() {
             self.count(side, hot.output().len(), ctx);
             self.on_payload(ctx);
         }
-        let encoded = match &mut self.legs[sink].codec {
-            Codec::WebSocket(session) => session.encode(hot, ctx.keys),
-            _ => Ok(()),
-        };
+        match &mut self.legs[sink].codec {
+            Codec::WebSocket(session) if encoded.is_ok() => encoded = session.encode(hot, ctx.keys),
+            _ => {}
+        }
         match decoded {
             Ok(Stop::Closed) => self.on_close(side, hot, ctx),
             Ok(_) => {}
