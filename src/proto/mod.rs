@@ -8,6 +8,7 @@ pub mod connect;
 pub mod encoding;
 pub mod frame;
 pub mod handshake;
+pub mod http;
 pub mod json;
 pub mod mask;
 pub mod message;
