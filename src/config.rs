@@ -47,6 +47,9 @@ pub struct Route {
     /// Connections begin with a PROXY header, which is believed from [`Access::proxies`] and from
     /// nobody else (`--accept-proxy`).
     pub accept_proxy: bool,
+    /// The directory whose files a request gets that asks for no WebSocket (`--web`). `None` is
+    /// none. For [`Local::WebSocket`] alone.
+    pub web: Option<PathBuf>,
     /// What the target is told first of whoever connects (`--send-proxy`). `None` is nothing.
     pub send_proxy: Option<proxy_header::Version>,
 }
@@ -66,6 +69,7 @@ impl Route {
             users: None,
             access: Access::default(),
             accept_proxy: false,
+            web: None,
             send_proxy: None,
         }
     }

@@ -44,6 +44,8 @@ pub enum Status {
     NotFound,
     /// 405, for what is not `CONNECT` where nothing else is spoken.
     MethodNotAllowed,
+    /// 405, for what is neither GET nor HEAD where there are pages.
+    NotForPages,
     /// 407, for a `CONNECT` without credentials, or with wrong ones (RFC 7617 §2).
     ProxyAuthRequired,
     /// 408
@@ -111,6 +113,7 @@ impl Status {
             | Self::Forbidden
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::NotForPages
             | Self::ProxyAuthRequired
             | Self::RequestTimeout
             | Self::UpgradeRequired
@@ -131,6 +134,7 @@ impl Status {
             Self::NotFound => (404, "Not Found", ""),
             // What is allowed must be named (RFC 9110 §15.5.6), and how to authenticate (§11.7.1).
             Self::MethodNotAllowed => (405, "Method Not Allowed", "Allow: CONNECT\r\n"),
+            Self::NotForPages => (405, "Method Not Allowed", "Allow: GET, HEAD\r\n"),
             Self::ProxyAuthRequired => (
                 407,
                 "Proxy Authentication Required",
