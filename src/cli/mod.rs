@@ -299,7 +299,8 @@ mod tests {
             (
                 &["--help", "me"],
                 "--help me: no such topic; \
-                 the topics are overview, endpoints, messages, relay, access, limits, timers, process",
+                 the topics are overview, endpoints, messages, relay, access, http, limits, \
+                 timers, process",
             ),
         ] {
             assert_eq!(error(words), text);

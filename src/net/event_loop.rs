@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::clients::{Clients, Place};
 use super::connection::{Connection, Name, Next, Shared};
 use super::dial::DialError;
+use super::files::Roots;
 use super::listener::Listener;
 use super::resolve::{Asker, Resolver};
 use super::secrets::Files;
@@ -106,6 +107,7 @@ impl Proxy {
             resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
             now: Time(0),
             secrets: Files::read(&routes)?,
+            roots: Roots::open(&routes)?,
             clients: Clients::new(limits.max_per_client),
             passed: BTreeMap::new(),
             admitted: 0,

@@ -6,6 +6,7 @@ mod dial;
 mod end;
 mod event_loop;
 mod file;
+mod files;
 mod listener;
 mod resolve;
 mod secrets;

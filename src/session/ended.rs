@@ -52,6 +52,8 @@ pub enum Why {
     Protocol(FrameError),
     /// Answered with an HTTP status.
     Refused(Status),
+    /// Answered with a page, and this HTTP status.
+    Served(u16),
     /// The leg ended before it had said what it wanted.
     NoRequest,
     /// `--idle-timeout`
@@ -78,6 +80,7 @@ impl Why {
             Self::Reset => "reset",
             Self::Protocol(_) => "protocol-error",
             Self::Refused(_) => "refused",
+            Self::Served(_) => "served",
             Self::NoRequest => "no-request",
             Self::IdleTimeout => "idle-timeout",
             Self::MaxLifetime => "max-lifetime",

@@ -3,6 +3,7 @@
 //! Owns no decision: [`super::link`] makes them.
 
 use super::opening::{Asking, Opening};
+use super::page::Page;
 use super::Session;
 
 /// What speaks on a leg.
@@ -16,6 +17,8 @@ pub enum Codec {
     Asking(Box<Asking>),
     /// An open or closing WebSocket.
     WebSocket(Box<Session>),
+    /// A page of ours: nobody is there who could be told anything.
+    Page(Box<Page>),
 }
 
 /// What is done with a leg's bytes.

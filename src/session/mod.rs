@@ -19,6 +19,7 @@ mod leg;
 pub mod link;
 mod naming;
 pub mod opening;
+pub mod page;
 pub mod pipe;
 pub mod proxied;
 pub mod rates;

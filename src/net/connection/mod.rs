@@ -4,6 +4,7 @@
 //! that is the link's.
 
 mod dialling;
+mod pages;
 mod passed;
 mod shown;
 
@@ -22,6 +23,7 @@ use shown::{Behind, Goal};
 use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::{End, News};
+use super::files::Roots;
 use super::resolve::Resolver;
 use super::secrets::Files;
 use super::table::Key;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub admitted: usize,
     /// By route.
     pub secrets: Files,
+    /// By route.
+    pub roots: Roots,
     pub clients: Clients,
     /// What trusted proxies have said of connections, where they do so by a header of their own.
     pub passed: BTreeMap<Key, ProxyHeader>,
@@ -283,11 +287,13 @@ impl Connection {
         let Some(ended) = self.link.ended() else { return };
         let code = match ended.why {
             Why::Refused(status) => status.code(),
+            Why::Served(status) => status,
             _ => ended.code.get(),
         };
         let level = match ended.why {
-            // What a peer can repeat at will without having been let in.
+            // What a peer can repeat at will without having reached a target.
             Why::Refused(_) | Why::NoRequest => log::Level::Debug,
+            _ if self.link.is_page() => log::Level::Debug,
             _ => log::Level::Info,
         };
         log::log!(
@@ -400,6 +406,7 @@ impl Connection {
             Step::Unproven(error) => self.mistrust(error, shared),
             Step::Admit(names) => self.admit(names, route, shared),
             Step::Dial => self.start_dial(route, shared),
+            Step::Serve(visit) => self.serve_page(&visit, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
                 let error = self.without_secrets(error.to_string(), route, shared);

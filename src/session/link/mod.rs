@@ -27,6 +27,9 @@ mod ending;
 mod half_close_tests;
 #[cfg(test)]
 mod json_tests;
+mod page;
+#[cfg(test)]
+mod page_tests;
 #[cfg(test)]
 mod rate_tests;
 #[cfg(test)]
@@ -36,11 +39,13 @@ mod tests;
 
 use self::beginning::{websocket, Asked, Welcome};
 pub use self::beginning::{Entrance, Opened, Reached};
+use self::page::Asker;
 use super::deadlines::{Deadline, Deadlines, Time};
 use super::ended::Ended;
 use super::leg::{Codec, Leg, Reading, Writing};
 use super::naming::Naming;
 pub use super::naming::{Connect, Names};
+use super::opening::Call;
 use super::pipe::{Flow, Pipe};
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
@@ -49,6 +54,7 @@ use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Destination, Limits};
 use crate::policy::gate::Gate;
+use crate::policy::page::Visit;
 use crate::proto::frame::{FrameError, Role};
 use crate::proto::mask::Keys;
 use crate::proto::proxy_header::ProxyHeader;
@@ -79,6 +85,8 @@ enum Stage {
     Proxied(Box<Proxied>),
     /// Leg 0 has not asked for its WebSocket. How it will name the target there, if it will.
     Head { names: Option<Names> },
+    /// Leg 0 has asked for a page, which is not found yet.
+    Page(Box<Asker>),
     /// Leg 0 is there, and has not named its target.
     Name(Box<Naming>),
     /// The target is to be reached. `None` if leg 0 asked for nothing.
@@ -113,6 +121,8 @@ pub enum Step {
     /// The request is good: dial, or call [`Link::refuse`]. The input that is left comes first
     /// when the link is open.
     Dial,
+    /// A page is asked for: call [`Link::begin_page`], or [`Link::refuse`].
+    Serve(Box<Visit>),
     /// The target agrees, and the relay has begun.
     Open(Opened),
     /// The target does not agree: call [`Link::refuse`].
@@ -187,7 +197,7 @@ impl Link {
                 Stage::Proxied(_) | Stage::Head { .. } => side == 0,
                 // A piece at a time: what is owed goes out first.
                 Stage::Name(_) => side == 0 && self.pipes[0].is_clear(),
-                Stage::Dial(_) => false,
+                Stage::Page(_) | Stage::Dial(_) => false,
                 Stage::Ask(_) => side == 1,
                 Stage::Relay(_) => {
                     self.pipes[self.sink_of(side)].is_clear() && !self.is_paused(side)
@@ -216,7 +226,11 @@ impl Link {
         let limit = self.relay_limit(side, size, ctx);
         // Payload is never longer than the wire bytes it comes in.
         let rated = self.rates().map(|rates| rates.may_take(side, ctx.now));
-        rated.map_or(limit, |rated| limit.min(rated.max(1)))
+        let limit = rated.map_or(limit, |rated| limit.min(rated.max(1)));
+        match &self.legs[side].codec {
+            Codec::Page(page) => page.read_limit(limit),
+            _ => limit,
+        }
     }
 
     /// How much of what leg `side` says to relay at once, at most, however fast it may speak.
@@ -315,7 +329,8 @@ impl Link {
         match &mut self.legs[side].codec {
             Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
-                Some(Ok(mut admission)) => {
+                Some(Ok(Call::Page(visit))) => self.expect_page(visit),
+                Some(Ok(Call::WebSocket(mut admission))) => {
                     let names = match self.stage {
                         Stage::Head { names } => names,
                         _ => None,
@@ -474,6 +489,9 @@ impl Link {
     #[inline]
     fn count(&mut self, side: usize, n: usize, ctx: &Context) {
         self.pipes[self.sink_of(side)].bytes += n as u64;
+        if let Codec::Page(page) = &mut self.legs[side].codec {
+            page.count(n);
+        }
         if let Some(rates) = self.rates_mut() {
             rates.take(side, n, ctx.now);
         }
