@@ -7,7 +7,7 @@
 //!
 //! | floor | module | one line |
 //! |---|---|---|
-//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, `CONNECT` heads, JSON |
+//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, requests for pages, `CONNECT` heads, JSON |
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
@@ -61,6 +61,12 @@
 //! WebSocket, or on any listener in a PROXY header that stands in front of everything
 //! ([`session::proxied`]). That is who the log, the rules and, if it is told, the target take for
 //! the client.
+//!
+//! # Requests for no WebSocket
+//!
+//! Where a route has a directory ([`config::Route::web`]), a request that is no upgrade is answered
+//! with a file. [`policy::page`] judges it and writes the head; the body is leg 1, which says its
+//! bytes and ends like any stream. What it needs of backpressure, rates and timers is there already.
 //!
 //! # How connections end
 //!
