@@ -13,7 +13,7 @@ use ws_tcp_proxy::proto::frame::Role;
 use ws_tcp_proxy::proto::handshake::HeadLimits;
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::proto::response::ClientRequest;
-use ws_tcp_proxy::session::{Framing, Options, Session, Stop, MAX_CONTROL_FRAME};
+use ws_tcp_proxy::session::{Options, Passing, Session, Stop, MAX_CONTROL_FRAME};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -23,16 +23,16 @@ fn main() -> Result<()> {
     let url = args.next().ok_or(usage)?;
     let agent = args.next().ok_or(usage)?;
     let host = url.strip_prefix("ws://").ok_or(usage)?.trim_end_matches('/');
-    let count: u32 = Client::open(host, "/getCaseCount", Framing::Raw)?.run()?.parse()?;
+    let count: u32 = Client::open(host, "/getCaseCount", Passing::Stream)?.run()?.parse()?;
     for case in 1..=count {
         // A case may end with any error there is; the suite is the judge.
         let path = format!("/runCase?case={case}&agent={agent}");
-        let _ = Client::open(host, &path, Framing::Frames).and_then(Client::run);
+        let _ = Client::open(host, &path, Passing::Frames).and_then(Client::run);
     }
     println!("{count} cases run");
     let path = format!("/updateReports?agent={agent}&shutdownOnComplete=true");
     // The suite ends with this, and may not stay to say so.
-    let _ = Client::open(host, &path, Framing::Raw).and_then(Client::run);
+    let _ = Client::open(host, &path, Passing::Stream).and_then(Client::run);
     Ok(())
 }
 
@@ -47,7 +47,7 @@ struct Client {
 
 impl Client {
     /// Connects and shakes hands.
-    fn open(host: &str, path: &str, framing: Framing) -> Result<Self> {
+    fn open(host: &str, path: &str, passing: Passing) -> Result<Self> {
         let mut keys = Keys::new(sys::entropy);
         let request = ClientRequest::new(host, path, &[], &[], keys.nonce());
         let (head, expects) = request.into_parts();
@@ -60,10 +60,10 @@ impl Client {
             stream.read_exact(&mut byte)?; // one by one, since frames may follow the head
             answer.push(byte[0]);
         }
-        let options = Options { framing, ..Options::default() };
+        let options = Options { passing, ..Options::default() };
         let session = Session::new(Role::Client, options);
         Ok(Self {
-            echoes: framing == Framing::Frames,
+            echoes: passing == Passing::Frames,
             stream,
             session,
             hot: Hot::new(256 << 10),
@@ -71,7 +71,7 @@ impl Client {
         })
     }
 
-    /// Reads to the end. With [`Framing::Frames`] every message goes back; with [`Framing::Raw`]
+    /// Reads to the end. With [`Passing::Frames`] every message goes back; with [`Passing::Stream`]
     /// returns what was said.
     fn run(mut self) -> Result<String> {
         let mut said = Vec::new();

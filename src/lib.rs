@@ -11,11 +11,12 @@
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
+//! | | [`stats`] | what there is to know of each connection, and of all together |
 //! | 2 world | [`net`] | sockets, names, signals and the loop that serves them |
 //! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
 //!
 //! To read it: this page, then `session/mod.rs`, `session/link/mod.rs`, `net/connection/mod.rs`,
-//! `net/event_loop.rs`.
+//! `net/event_loop/mod.rs`.
 //!
 //! # How bytes flow
 //!
@@ -101,10 +102,11 @@ pub mod net;
 pub mod policy;
 pub mod proto;
 pub mod session;
+pub mod stats;
 #[cfg(test)]
 mod testing;
 
-pub use net::Proxy;
+pub use net::{Event, Handle, Proxy};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -41,6 +41,8 @@ fn run(config: Config, level: LevelFilter) -> ExitCode {
 }
 
 fn serve(config: Config) -> std::io::Result<()> {
+    // The loop says whether it suffices.
+    let _ = sys::raise_descriptor_limit();
     let mut proxy = Proxy::bind(config)?;
     proxy.catch_signals()?;
     let lines: String = proxy.listening().map(|at| format!("listening {at}\n")).collect();

@@ -8,10 +8,10 @@ use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
 
 use super::event_loop::ACCEPTS_PER_VISIT;
-use super::table::Key;
 use crate::config::Access;
 use crate::policy::access::is_proxy;
 use crate::policy::cidr::{canonical, Network};
+use crate::stats::ConnectionId;
 
 /// Connections of a client beyond its number that are told so at once; more are closed unheard, or
 /// one client could fill the table with what awaits its answer. Whoever waits for each answer never
@@ -35,7 +35,7 @@ pub struct Clients {
     /// Connections that each may have.
     max: Option<usize>,
     counts: BTreeMap<IpAddr, Count>,
-    known: BTreeMap<Key, Known>,
+    known: BTreeMap<ConnectionId, Known>,
 }
 
 /// Gone when both are 0.
@@ -56,7 +56,8 @@ struct Known {
 
 impl Clients {
     /// What one connection costs here at most, in trees whose nodes are half full or more.
-    pub const BYTES: usize = 2 * (size_of::<(Key, Known)>() + size_of::<(IpAddr, Count)>());
+    pub const BYTES: usize =
+        2 * (size_of::<(ConnectionId, Known)>() + size_of::<(IpAddr, Count)>());
 
     /// Nobody yet; each may have `max` connections.
     pub fn new(max: Option<usize>) -> Self {
@@ -64,34 +65,34 @@ impl Clients {
     }
 
     /// Somebody has connected. A trusted proxy will say later whose connection it is.
-    pub fn arrive(&mut self, key: Key, peer: Option<SocketAddr>, access: &Access) -> Place {
+    pub fn arrive(&mut self, id: ConnectionId, peer: Option<SocketAddr>, access: &Access) -> Place {
         match peer.map(|peer| canonical(peer.ip())) {
             Some(peer) if self.max.is_some() && !is_proxy(access, peer) => {
-                self.enter(key, peer, false)
+                self.enter(id, peer, false)
             }
             _ => Place::Free,
         }
     }
 
     /// The proxy has said it.
-    pub fn stand_behind(&mut self, key: Key, client: IpAddr) {
-        self.leave(key);
-        self.enter(key, client, true);
+    pub fn stand_behind(&mut self, id: ConnectionId, client: IpAddr) {
+        self.leave(id);
+        self.enter(id, client, true);
     }
 
     /// Whether a connection is to be served.
-    pub fn place(&self, key: Key) -> Place {
-        self.known.get(&key).and_then(|known| known.place).unwrap_or(Place::Free)
+    pub fn place(&self, id: ConnectionId) -> Place {
+        self.known.get(&id).and_then(|known| known.place).unwrap_or(Place::Free)
     }
 
     /// Who a connection is from, if a trusted proxy stands between.
-    pub fn behind(&self, key: Key) -> Option<IpAddr> {
-        self.known.get(&key).filter(|known| known.behind).map(|known| known.client)
+    pub fn behind(&self, id: ConnectionId) -> Option<IpAddr> {
+        self.known.get(&id).filter(|known| known.behind).map(|known| known.client)
     }
 
     /// A connection has ended.
-    pub fn leave(&mut self, key: Key) {
-        let Some(Known { client, place: Some(place), .. }) = self.known.remove(&key) else {
+    pub fn leave(&mut self, id: ConnectionId) {
+        let Some(Known { client, place: Some(place), .. }) = self.known.remove(&id) else {
             return;
         };
         let network = network(client);
@@ -106,7 +107,7 @@ impl Clients {
     }
 
     /// Counts a connection of that client, unless it is one too many to be heard.
-    fn enter(&mut self, key: Key, client: IpAddr, behind: bool) -> Place {
+    fn enter(&mut self, id: ConnectionId, client: IpAddr, behind: bool) -> Place {
         let place = self.max.map(|max| {
             let count = self.counts.entry(network(client)).or_default();
             if count.served < max {
@@ -121,7 +122,7 @@ impl Clients {
             Place::Unheard
         });
         if place != Some(Place::Unheard) {
-            self.known.insert(key, Known { client, behind, place });
+            self.known.insert(id, Known { client, behind, place });
         }
         place.unwrap_or(Place::Free)
     }
@@ -139,8 +140,8 @@ fn network(client: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn key(slot: u32) -> Key {
-        Key { slot, generation: 7 }
+    fn id(slot: u32) -> ConnectionId {
+        ConnectionId { slot, generation: 7 }
     }
 
     fn from(ip: &str) -> Option<SocketAddr> {
@@ -156,13 +157,13 @@ mod tests {
     fn nobody_is_counted_unless_asked_for() {
         let mut clients = Clients::new(None);
         for slot in 0..100 {
-            assert_eq!(clients.arrive(key(slot), from("10.0.0.1"), &behind(&[])), Place::Free);
+            assert_eq!(clients.arrive(id(slot), from("10.0.0.1"), &behind(&[])), Place::Free);
         }
         assert!(clients.known.is_empty() && clients.counts.is_empty());
-        clients.stand_behind(key(1), "192.0.2.7".parse().unwrap());
-        assert_eq!(clients.behind(key(1)).map(|ip| ip.to_string()), Some("192.0.2.7".into()));
-        assert_eq!((clients.behind(key(2)), clients.place(key(1))), (None, Place::Free));
-        clients.leave(key(1));
+        clients.stand_behind(id(1), "192.0.2.7".parse().unwrap());
+        assert_eq!(clients.behind(id(1)).map(|ip| ip.to_string()), Some("192.0.2.7".into()));
+        assert_eq!((clients.behind(id(2)), clients.place(id(1))), (None, Place::Free));
+        clients.leave(id(1));
         assert!(clients.known.is_empty() && clients.counts.is_empty());
     }
 
@@ -179,34 +180,34 @@ mod tests {
             (6, "2001:db8:0:1:8000::3", Place::Refused),
             (7, "2001:db8:0:2::1", Place::Free),
         ] {
-            assert_eq!(clients.arrive(key(slot), from(peer), &anyone), place, "{slot}");
-            assert_eq!(clients.place(key(slot)), place, "{slot}");
+            assert_eq!(clients.arrive(id(slot), from(peer), &anyone), place, "{slot}");
+            assert_eq!(clients.place(id(slot)), place, "{slot}");
         }
-        clients.leave(key(2));
-        assert_eq!(clients.arrive(key(8), from("10.0.0.1"), &anyone), Place::Refused);
-        clients.leave(key(0));
-        clients.leave(key(0));
-        assert_eq!(clients.arrive(key(9), from("10.0.0.1"), &anyone), Place::Free);
-        assert_eq!(clients.arrive(key(10), from("10.0.0.1"), &anyone), Place::Refused);
-        (0..=10).for_each(|slot| clients.leave(key(slot)));
+        clients.leave(id(2));
+        assert_eq!(clients.arrive(id(8), from("10.0.0.1"), &anyone), Place::Refused);
+        clients.leave(id(0));
+        clients.leave(id(0));
+        assert_eq!(clients.arrive(id(9), from("10.0.0.1"), &anyone), Place::Free);
+        assert_eq!(clients.arrive(id(10), from("10.0.0.1"), &anyone), Place::Refused);
+        (0..=10).for_each(|slot| clients.leave(id(slot)));
         assert!(clients.known.is_empty() && clients.counts.is_empty());
-        assert_eq!(clients.arrive(key(11), None, &anyone), Place::Free);
+        assert_eq!(clients.arrive(id(11), None, &anyone), Place::Free);
         assert!(clients.known.is_empty());
     }
 
     #[test]
     fn who_goes_on_in_spite_of_refusals_is_not_heard() {
         let (mut clients, anyone) = (Clients::new(Some(1)), behind(&[]));
-        let mut arrive = |slot| clients.arrive(key(slot), from("10.0.0.1"), &anyone);
+        let mut arrive = |slot| clients.arrive(id(slot), from("10.0.0.1"), &anyone);
         assert_eq!(arrive(0), Place::Free);
         for slot in 1..=REFUSED_AT_ONCE as u32 {
             assert_eq!(arrive(slot), Place::Refused);
         }
         assert_eq!(arrive(900), Place::Unheard);
-        clients.leave(key(900));
-        assert_eq!(clients.arrive(key(901), from("10.0.0.1"), &anyone), Place::Unheard);
-        clients.leave(key(1));
-        assert_eq!(clients.arrive(key(902), from("10.0.0.1"), &anyone), Place::Refused);
+        clients.leave(id(900));
+        assert_eq!(clients.arrive(id(901), from("10.0.0.1"), &anyone), Place::Unheard);
+        clients.leave(id(1));
+        assert_eq!(clients.arrive(id(902), from("10.0.0.1"), &anyone), Place::Refused);
     }
 
     #[test]
@@ -215,18 +216,18 @@ mod tests {
         let client = "192.0.2.7".parse().unwrap();
         let many = 2 * REFUSED_AT_ONCE as u32;
         for slot in 0..many {
-            assert_eq!(clients.arrive(key(slot), from("10.0.0.1"), &access), Place::Free);
+            assert_eq!(clients.arrive(id(slot), from("10.0.0.1"), &access), Place::Free);
         }
         assert!(clients.counts.is_empty());
         for slot in 0..many {
-            clients.stand_behind(key(slot), client);
+            clients.stand_behind(id(slot), client);
             let place = if slot == 0 { Place::Free } else { Place::Refused };
-            assert_eq!(clients.place(key(slot)), place, "{slot}");
+            assert_eq!(clients.place(id(slot)), place, "{slot}");
         }
-        clients.stand_behind(key(0), client);
-        assert_eq!(clients.place(key(0)), Place::Free);
-        assert_eq!(clients.arrive(key(many), from("192.0.2.7"), &access), Place::Unheard);
-        (0..many).for_each(|slot| clients.leave(key(slot)));
+        clients.stand_behind(id(0), client);
+        assert_eq!(clients.place(id(0)), Place::Free);
+        assert_eq!(clients.arrive(id(many), from("192.0.2.7"), &access), Place::Unheard);
+        (0..many).for_each(|slot| clients.leave(id(slot)));
         assert!(clients.known.is_empty() && clients.counts.is_empty());
     }
 }

@@ -43,6 +43,8 @@ pub enum Attempt {
 #[derive(Debug)]
 pub struct Dial {
     left: VecDeque<Address>,
+    /// When it began.
+    pub since: Time,
     until: Time,
     error: Option<DialError>,
     unread: Box<[u8]>,
@@ -51,10 +53,17 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// A dial without an address yet, that may last until then. Keeps what the peer has said
+    /// A dial without an address yet, that begins now and may last until then. Keeps what the peer has said
     /// meanwhile.
-    pub fn new(unread: &[u8], until: Time) -> Self {
-        Self { left: VecDeque::new(), until, error: None, unread: unread.into(), awaits: None }
+    pub fn new(unread: &[u8], since: Time, until: Time) -> Self {
+        Self {
+            left: VecDeque::new(),
+            since,
+            until,
+            error: None,
+            unread: unread.into(),
+            awaits: None,
+        }
     }
 
     /// One more address to try.

@@ -16,7 +16,7 @@ use std::thread;
 
 use mio::Waker;
 
-use super::table::Key;
+use crate::stats::ConnectionId;
 
 /// Names that are looked up at once.
 const MAX_THREADS: usize = 9;
@@ -40,7 +40,7 @@ pub struct Resolver {
     /// No thread is free for these yet: names of peers, and of the command line.
     queues: [VecDeque<Question>; 2],
     /// Who waits for each name that is queued or looked up. `None` is the check at the start.
-    waiting: HashMap<Question, Vec<Option<Key>>>,
+    waiting: HashMap<Question, Vec<Option<ConnectionId>>>,
 }
 
 struct Thread {
@@ -60,10 +60,10 @@ pub enum Asker {
 
 impl Resolver {
     /// A resolver that calls `waker` when answers are there.
-    pub fn new(waker: Waker) -> Self {
+    pub fn new(waker: Arc<Waker>) -> Self {
         let (answered, answers) = channel();
         Self {
-            waker: Arc::new(waker),
+            waker,
             threads: Vec::new(),
             answered,
             answers,
@@ -76,7 +76,12 @@ impl Resolver {
     ///
     /// # Errors
     /// No thread is there, and none could be started.
-    pub fn ask(&mut self, question: Question, who: Option<Key>, asker: Asker) -> io::Result<()> {
+    pub fn ask(
+        &mut self,
+        question: Question,
+        who: Option<ConnectionId>,
+        asker: Asker,
+    ) -> io::Result<()> {
         if let Some(waiting) = self.waiting.get_mut(&question) {
             waiting.push(who);
             return Ok(());
@@ -91,7 +96,7 @@ impl Resolver {
     }
 
     /// That connection does not wait any more.
-    pub fn forget(&mut self, question: &Question, who: Key) {
+    pub fn forget(&mut self, question: &Question, who: ConnectionId) {
         let Some(waiting) = self.waiting.get_mut(question) else { return };
         waiting.retain(|waits| *waits != Some(who));
         if waiting.is_empty() {
@@ -106,7 +111,7 @@ impl Resolver {
     }
 
     /// The next answer that is there: the name, the addresses, and who waits.
-    pub fn next(&mut self) -> Option<(Question, Answer, Vec<Option<Key>>)> {
+    pub fn next(&mut self) -> Option<(Question, Answer, Vec<Option<ConnectionId>>)> {
         let (number, question, answer) = self.answers.try_recv().ok()?;
         self.threads[number].busy = None;
         for asker in [Asker::Operator, Asker::Peer] {
@@ -165,14 +170,14 @@ mod tests {
     use super::*;
     use mio::{Poll, Token};
 
-    fn key(slot: u32) -> Key {
-        Key { slot, generation: 0 }
+    fn id(slot: u32) -> ConnectionId {
+        ConnectionId { slot, generation: 0 }
     }
 
     /// One whose threads for peers wait for a server that does not answer.
     fn occupied() -> (Resolver, Poll) {
         let poll = Poll::new().unwrap();
-        let mut resolver = Resolver::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut resolver = Resolver::new(Arc::new(Waker::new(poll.registry(), Token(0)).unwrap()));
         for _ in 0..MAX_FOR_PEERS {
             resolver.threads.push(Thread { questions: channel().0, busy: Some(Asker::Peer) });
         }
@@ -184,13 +189,13 @@ mod tests {
         let (mut resolver, _poll) = occupied();
         let name = |n: u32| (format!("n{n}"), 80);
         for slot in 0..100 {
-            resolver.ask(name(slot / 2), Some(key(slot)), Asker::Peer).unwrap();
+            resolver.ask(name(slot / 2), Some(id(slot)), Asker::Peer).unwrap();
         }
         assert_eq!((resolver.queues[0].len(), resolver.waiting.len()), (50, 50));
-        resolver.forget(&name(0), key(0));
-        assert_eq!(resolver.waiting[&name(0)], [Some(key(1))], "another waits for it");
+        resolver.forget(&name(0), id(0));
+        assert_eq!(resolver.waiting[&name(0)], [Some(id(1))], "another waits for it");
         for slot in 1..100 {
-            resolver.forget(&name(slot / 2), key(slot));
+            resolver.forget(&name(slot / 2), id(slot));
         }
         assert!(resolver.queues[0].is_empty() && resolver.waiting.is_empty());
     }
@@ -199,12 +204,12 @@ mod tests {
     #[test]
     fn names_of_peers_leave_a_thread_for_those_of_the_command_line() {
         let (mut resolver, mut poll) = occupied();
-        resolver.ask(("late".into(), 80), Some(key(1)), Asker::Peer).unwrap();
+        resolver.ask(("late".into(), 80), Some(id(1)), Asker::Peer).unwrap();
         let ours = ("127.0.0.1".to_owned(), 80);
-        resolver.ask(ours.clone(), Some(key(2)), Asker::Operator).unwrap();
+        resolver.ask(ours.clone(), Some(id(2)), Asker::Operator).unwrap();
         poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
         let (question, answer, who) = resolver.next().expect("the answer it was woken for");
-        assert_eq!((question, who), (ours, vec![Some(key(2))]));
+        assert_eq!((question, who), (ours, vec![Some(id(2))]));
         assert_eq!(answer.unwrap(), ["127.0.0.1:80".parse().unwrap()]);
         assert_eq!(resolver.queues[0].len(), 1, "nor does that one take it afterwards");
     }

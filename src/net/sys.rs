@@ -11,6 +11,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::{Limits, UnixName};
@@ -183,14 +184,27 @@ pub fn inherit(fd: RawFd, limits: &Limits) -> io::Result<Inherited> {
     }
 }
 
+/// How many descriptors the process may have open (getrlimit(2)).
+///
+/// # Errors
+/// What getrlimit(2) says.
+pub fn descriptor_limit() -> io::Result<u64> {
+    read_descriptor_limit().map(|limit| limit.rlim_cur)
+}
+
+fn read_descriptor_limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes one rlimit, which lives until it returns.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    Ok(limit)
+}
+
 /// Raises the soft limit of descriptors to the hard one (getrlimit(2)) and says what it is then.
 ///
 /// # Errors
 /// What getrlimit(2) says.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit(2) writes one rlimit, which lives until it returns.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    let mut limit = read_descriptor_limit()?;
     let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
     // SAFETY: setrlimit(2) reads one rlimit, which lives until it returns.
     if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) }).is_ok() {
@@ -210,9 +224,14 @@ pub fn entropy(bytes: &mut [u8]) {
     assert_eq!(usize::try_from(got), Ok(bytes.len()), "getrandom(2) gives no entropy");
 }
 
+/// Whether the process has asked for its allocator to be tuned: one that only embeds the proxy has its
+/// own mind about that.
+static TRIMS: AtomicBool = AtomicBool::new(false);
+
 /// Makes freed memory go back to the system: glibc otherwise raises its threshold for mmap(2) with
 /// every large block that is freed (mallopt(3)), and keeps what a burst has used.
 pub fn tune_allocator() {
+    TRIMS.store(true, Ordering::Relaxed);
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt(3) takes no pointers; it is called before there are threads.
     unsafe {
@@ -222,8 +241,12 @@ pub fn tune_allocator() {
     }
 }
 
-/// Gives free pages inside the heap back to the system (malloc_trim(3)).
+/// Gives free pages inside the heap back to the system (malloc_trim(3)), where [`tune_allocator`]
+/// was called.
 pub fn trim_allocator() {
+    if !TRIMS.load(Ordering::Relaxed) {
+        return;
+    }
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes no pointers and may be called at any time.
     unsafe {

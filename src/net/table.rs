@@ -5,19 +5,11 @@
 
 use super::connection::Connection;
 use super::sys;
+use crate::stats::ConnectionId;
 
 /// Slots in a segment: one bit each of a `u128`, and large enough that the allocator maps it by
 /// itself and gives it back whole.
 const SEGMENT: usize = 128;
-
-/// A slot with the generation of who is in it, for what outlives a batch: timers, DNS answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// Index in the table.
-    pub slot: u32,
-    /// Counts connections, so that a slot's next one has another.
-    pub generation: u32,
-}
 
 struct Segment {
     /// Bit `i` is set from insertion until after the batch in which slot `i` was freed.
@@ -44,20 +36,20 @@ impl Table {
         self.len
     }
 
-    /// The key that [`Table::insert`] will give its connection.
-    pub fn next_key(&self) -> Key {
+    /// The id that [`Table::insert`] will give its connection.
+    pub fn next_id(&self) -> ConnectionId {
         let with_room = |s: &Option<Segment>| s.as_ref().map_or(true, |s| s.taken != u128::MAX);
         let segment = self.segments.iter().position(with_room).unwrap_or(self.segments.len());
         let taken = self.segments.get(segment).and_then(Option::as_ref).map_or(0, |s| s.taken);
         let slot = segment * SEGMENT + taken.trailing_ones() as usize;
-        Key { slot: slot as u32, generation: self.generation.wrapping_add(1) }
+        ConnectionId { slot: slot as u32, generation: self.generation.wrapping_add(1) }
     }
 
-    /// Puts a connection, which must have been made with it, at [`Table::next_key`].
-    pub fn insert(&mut self, connection: Connection) -> Key {
-        let key = self.next_key();
-        self.generation = key.generation;
-        let (segment, index) = place(key.slot);
+    /// Puts a connection, which must have been made with it, at [`Table::next_id`].
+    pub fn insert(&mut self, connection: Connection) -> ConnectionId {
+        let id = self.next_id();
+        self.generation = id.generation;
+        let (segment, index) = place(id.slot);
         if segment == self.segments.len() {
             self.segments.push(None);
         }
@@ -69,20 +61,20 @@ impl Table {
         segment.slots[index] = Some(connection);
         self.len += 1;
         self.peak = self.peak.max(self.len);
-        key
+        id
     }
 
     /// Who is in a slot now.
-    pub fn get(&mut self, slot: u32) -> Option<(Key, &mut Connection)> {
+    pub fn get(&mut self, slot: u32) -> Option<(ConnectionId, &mut Connection)> {
         let (segment, index) = place(slot);
         let segment = self.segments.get_mut(segment)?.as_mut()?;
         let connection = segment.slots[index].as_mut()?;
-        Some((connection.key(), connection))
+        Some((connection.id(), connection))
     }
 
-    /// The connection of that key, if it is still there.
-    pub fn get_key(&mut self, key: Key) -> Option<&mut Connection> {
-        self.get(key.slot).filter(|(found, _)| *found == key).map(|(_, connection)| connection)
+    /// The connection of that id, if it is still there.
+    pub fn get_id(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.get(id.slot).filter(|(found, _)| *found == id).map(|(_, connection)| connection)
     }
 
     /// Drops a connection. Its slot stays empty until [`Table::recycle`].
@@ -96,10 +88,15 @@ impl Table {
         }
     }
 
-    /// Every key, by slot.
-    pub fn keys(&self) -> Vec<Key> {
+    /// Everybody, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
         let slots = self.segments.iter().flatten().flat_map(|segment| segment.slots.iter());
-        slots.flatten().map(Connection::key).collect()
+        slots.flatten()
+    }
+
+    /// Every name, by slot.
+    pub fn ids(&self) -> Vec<ConnectionId> {
+        self.iter().map(Connection::id).collect()
     }
 
     /// Ends a batch: freed slots may be used again, and empty segments go back to the allocator.

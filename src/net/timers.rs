@@ -6,17 +6,17 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::table::Key;
 use crate::session::deadlines::Time;
+use crate::stats::ConnectionId;
 
 /// The heap.
 #[derive(Default)]
-pub struct Timers(BinaryHeap<Reverse<(Time, Key)>>);
+pub struct Timers(BinaryHeap<Reverse<(Time, ConnectionId)>>);
 
 impl Timers {
-    /// Looks at `key` at `due`.
-    pub fn push(&mut self, due: Time, key: Key) {
-        self.0.push(Reverse((due, key)));
+    /// Looks at `id` at `due`.
+    pub fn push(&mut self, due: Time, id: ConnectionId) {
+        self.0.push(Reverse((due, id)));
     }
 
     /// Whether most entries must have been left behind, of `live` that are looked at: a connection
@@ -26,8 +26,8 @@ impl Timers {
     }
 
     /// Keeps only what `is_live` says is still looked at.
-    pub fn sweep(&mut self, mut is_live: impl FnMut(Time, Key) -> bool) {
-        self.0.retain(|Reverse((due, key))| is_live(*due, *key));
+    pub fn sweep(&mut self, mut is_live: impl FnMut(Time, ConnectionId) -> bool) {
+        self.0.retain(|Reverse((due, id))| is_live(*due, *id));
     }
 
     /// When the first one is due.
@@ -36,7 +36,7 @@ impl Timers {
     }
 
     /// Takes one that is due at `now`.
-    pub fn pop(&mut self, now: Time) -> Option<(Time, Key)> {
+    pub fn pop(&mut self, now: Time) -> Option<(Time, ConnectionId)> {
         if self.next()? > now {
             return None;
         }
@@ -56,31 +56,31 @@ mod tests {
     #[test]
     fn pops_in_order_and_only_what_is_due() {
         let mut timers = Timers::default();
-        let key = |slot| Key { slot, generation: 0 };
+        let id = |slot| ConnectionId { slot, generation: 0 };
         for (due, slot) in [(30, 3), (10, 1), (20, 2)] {
-            timers.push(Time(due), key(slot));
+            timers.push(Time(due), id(slot));
         }
         assert_eq!(timers.next(), Some(Time(10)));
-        assert_eq!(timers.pop(Time(20)), Some((Time(10), key(1))));
-        assert_eq!(timers.pop(Time(20)), Some((Time(20), key(2))));
+        assert_eq!(timers.pop(Time(20)), Some((Time(10), id(1))));
+        assert_eq!(timers.pop(Time(20)), Some((Time(20), id(2))));
         assert_eq!(timers.pop(Time(20)), None);
-        assert_eq!(timers.pop(Time(30)), Some((Time(30), key(3))));
+        assert_eq!(timers.pop(Time(30)), Some((Time(30), id(3))));
         assert_eq!(timers.next(), None);
     }
 
     #[test]
     fn sweeps_what_was_left_behind() {
         let mut timers = Timers::default();
-        let key = Key { slot: 1, generation: 0 };
+        let id = ConnectionId { slot: 1, generation: 0 };
         for due in 1..=66 {
             assert!(!timers.are_stale(1));
-            timers.push(Time(due), key);
+            timers.push(Time(due), id);
         }
-        timers.push(Time(67), key);
+        timers.push(Time(67), id);
         assert!(timers.are_stale(1));
         timers.sweep(|due, _| due == Time(50));
         assert!(!timers.are_stale(0));
-        assert_eq!(timers.pop(Time(67)), Some((Time(50), key)));
+        assert_eq!(timers.pop(Time(67)), Some((Time(50), id)));
         assert_eq!(timers.next(), None);
     }
 }

@@ -94,6 +94,48 @@ impl Challenge {
 }
 
 impl Status {
+    /// Every status; which credentials a 401 asks for makes no difference here.
+    pub const ALL: [Self; 16] = [
+        Self::BadRequest,
+        Self::Unauthorized(Challenge::Either),
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotForPages,
+        Self::ProxyAuthRequired,
+        Self::RequestTimeout,
+        Self::ContentTooLarge,
+        Self::UnsupportedMedia,
+        Self::UpgradeRequired,
+        Self::VersionRequired,
+        Self::HeadTooLarge,
+        Self::BadGateway,
+        Self::Unavailable,
+        Self::GatewayTimeout,
+    ];
+
+    /// The word in a log and in statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad-request",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::NotForPages => "not-for-pages",
+            Self::ProxyAuthRequired => "proxy-auth-required",
+            Self::RequestTimeout => "request-timeout",
+            Self::ContentTooLarge => "content-too-large",
+            Self::UnsupportedMedia => "unsupported-media",
+            Self::UpgradeRequired => "upgrade-required",
+            Self::VersionRequired => "version-required",
+            Self::HeadTooLarge => "head-too-large",
+            Self::BadGateway => "bad-gateway",
+            Self::Unavailable => "unavailable",
+            Self::GatewayTimeout => "gateway-timeout",
+        }
+    }
+
     /// The number.
     pub fn code(self) -> u16 {
         self.line().0

@@ -1,5 +1,6 @@
 //! Who ended a connection, and why: for the log, and for whoever asks.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::policy::admit::Status;
@@ -18,6 +19,9 @@ pub enum By {
 }
 
 impl By {
+    /// Everybody.
+    pub const ALL: [Self; 3] = [Self::Peer, Self::Target, Self::Proxy];
+
     /// Whoever is at that end.
     pub fn side(side: usize) -> Self {
         if side == 0 {
@@ -66,6 +70,8 @@ pub enum Why {
     PongTimeout,
     /// `--send-timeout`
     SendTimeout,
+    /// Somebody asked for it, by [`crate::Handle::close`].
+    Requested,
     /// The proxy is stopping.
     Shutdown,
 }
@@ -87,6 +93,7 @@ impl Why {
             Self::Unanswered => "unanswered",
             Self::PongTimeout => "pong-timeout",
             Self::SendTimeout => "send-timeout",
+            Self::Requested => "requested",
             Self::Shutdown => "shutdown",
         }
     }
@@ -103,6 +110,26 @@ pub struct Ended {
     pub code: CloseCode,
     /// Who leg 0 is, where a request was refused and a trusted proxy had said so in it.
     pub client: Option<IpAddr>,
+}
+
+/// As the log has it. Of a refusal and of a page the code is the HTTP status.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = match self.why {
+            Why::Refused(status) => status.code(),
+            Why::Served(status) => status,
+            _ => self.code.get(),
+        };
+        write!(f, "code={code} by={} why={}", self.by.name(), self.why.name())
+    }
+}
+
+/// The same, with words.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub ended: Ended,
+    /// What a refusal has said.
+    pub told: String,
 }
 
 impl Ended {

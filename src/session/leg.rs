@@ -2,6 +2,9 @@
 //!
 //! Owns no decision: [`super::link`] makes them.
 
+use std::time::Duration;
+
+use super::deadlines::Time;
 use super::opening::{Asking, Opening};
 use super::page::Page;
 use super::Session;
@@ -48,6 +51,9 @@ pub struct Leg {
     pub writing: Writing,
     /// A Ping has gone out and no byte has come since.
     pub awaits_pong: bool,
+    /// When the last Ping went out, in microseconds since the loop began. Wraps after 71 minutes, far
+    /// beyond what a Ping waits for its Pong.
+    pub pinged_at: u32,
     /// A write has failed: when the rest has been read, it counts as a reset.
     pub failed: bool,
 }
@@ -55,12 +61,27 @@ pub struct Leg {
 impl Leg {
     pub fn new(codec: Codec) -> Self {
         let (reading, writing) = (Reading::Relaying, Writing::Open);
-        Self { codec, reading, writing, awaits_pong: false, failed: false }
+        Self { codec, reading, writing, awaits_pong: false, pinged_at: 0, failed: false }
     }
 
     /// A leg that is not there: nothing comes, nothing goes.
     pub fn absent() -> Self {
         Self { reading: Reading::Ended, writing: Writing::Shut, ..Self::new(Codec::Raw) }
+    }
+
+    /// The Pong to our last Ping has come.
+    pub fn on_pong(&mut self, now: Time) {
+        let micros = (now.0 as u32).wrapping_sub(self.pinged_at);
+        if let Some(session) = self.session() {
+            session.pings_mut().set_round_trip(Duration::from_micros(micros.into()));
+        }
+    }
+
+    pub fn open_session(&self) -> Option<&Session> {
+        match &self.codec {
+            Codec::WebSocket(session) => Some(session),
+            _ => None,
+        }
     }
 
     pub fn session(&mut self) -> Option<&mut Session> {

@@ -20,6 +20,7 @@ pub mod link;
 mod naming;
 pub mod opening;
 pub mod page;
+pub mod pings;
 pub mod pipe;
 pub mod proxied;
 pub mod rates;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::time::Duration;
 
+use self::pings::Pings;
 use self::pipe::Flow;
 use crate::buf::hot::Hot;
 use crate::proto::close::{Close, CloseCode};
@@ -39,12 +41,12 @@ use crate::proto::message::{ControlPayload, Decoder, Kind, Piece, Step};
 /// Bytes in the longest control frame.
 pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
 
-/// How message boundaries appear on the other side of the connection.
+/// How decoding hands out what it hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Not at all: a stream of bytes; each read becomes a message.
-    Raw,
-    /// As `Raw`, but decoding stops behind each piece of payload, so that what a stream begins
+pub enum Passing {
+    /// As a stream of bytes.
+    Stream,
+    /// As `Stream`, but decoding stops behind each piece of payload, so that what a stream begins
     /// with can be looked at; until [`Session::begin_stream`].
     Pieces,
     /// As `Pieces`, of messages that are as they are, whatever the encoding.
@@ -60,8 +62,8 @@ pub struct Options {
     pub encoding: Encoding,
     /// U+FFFD instead of an error for outbound text that is not UTF-8.
     pub text_lossy: bool,
-    /// What becomes of message boundaries.
-    pub framing: Framing,
+    /// How what is heard is handed out.
+    pub passing: Passing,
     /// Bytes in a received message, 0 for no limit.
     pub max_message: u64,
     /// After the peer's Close, for what it is still sent to make progress and end before the Close
@@ -81,7 +83,7 @@ impl Default for Options {
         Self {
             encoding: Encoding::Binary,
             text_lossy: false,
-            framing: Framing::Raw,
+            passing: Passing::Stream,
             max_message: 0,
             half_close: None,
         }
@@ -109,11 +111,10 @@ pub enum Stop {
 }
 
 /// Our half of the closing handshake.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sending {
     Open,
-    /// Boxed, since it lasts a moment and an endpoint long.
-    CloseDue(Box<Close<'static>>),
+    CloseDue,
     Closed,
 }
 
@@ -126,26 +127,28 @@ enum Receiving {
     Failed,
 }
 
-/// The Pong that is due: one slot serves all Pings, the latest wins (§5.5.3).
-#[derive(Debug)]
-enum Reply {
-    None,
-    Empty,
-    Payload(Box<ControlPayload>),
-}
-
 /// One endpoint.
 #[derive(Debug)]
 pub struct Session {
     decoder: Decoder,
-    sending: Sending,
-    reply: Reply,
+    /// What our Close says: there while it is due. Boxed, since that lasts a moment and an endpoint
+    /// long; beside its state and not in it, which would take eight bytes more.
+    close: Option<Box<Close<'static>>>,
+    /// What our Pong says, while one is due, if it says anything: one slot serves all Pings, the
+    /// latest wins (§5.5.3).
+    pong: Option<Box<ControlPayload>>,
+    /// Messages whose end has come.
+    received: u64,
+    /// Messages whose end has been handed out to be sent.
+    sent: u64,
     unpack: Unpack,
     pack: Pack,
+    sending: Sending,
     receiving: Receiving,
-    framing: Framing,
+    pong_due: bool,
+    passing: Passing,
     role: Role,
-    ping_due: bool,
+    pings: Pings,
     /// [`Options::half_close`] in tenths of a second, 0 for none: two bytes, since there are many of
     /// us.
     half_close: u16,
@@ -156,18 +159,22 @@ impl Session {
     pub fn new(role: Role, options: Options) -> Self {
         Self {
             decoder: Decoder::new(role, options.max_message),
+            close: None,
+            pong: None,
+            received: 0,
+            sent: 0,
             sending: Sending::Open,
-            reply: Reply::None,
-            unpack: Unpack::new(match options.framing {
+            pong_due: false,
+            unpack: Unpack::new(match options.passing {
                 // Payloads stay as they are.
-                Framing::Frames | Framing::Messages => Encoding::Binary,
+                Passing::Frames | Passing::Messages => Encoding::Binary,
                 _ => options.encoding,
             }),
             pack: Pack::new(options.encoding, options.text_lossy),
             receiving: Receiving::Open,
-            framing: options.framing,
+            passing: options.passing,
             role,
-            ping_due: false,
+            pings: Pings::new(),
             half_close: options.half_close.map_or(0, |time| {
                 time.min(Options::MAX_HALF_CLOSE).as_millis().div_ceil(100) as u16
             }),
@@ -176,14 +183,15 @@ impl Session {
 
     /// What the stream began with is known: from now on decoding does not stop behind each piece.
     pub fn begin_stream(&mut self) {
-        if self.framing == Framing::Messages {
+        if self.passing == Passing::Messages {
             self.unpack = Unpack::new(self.pack.encoding());
         }
-        self.framing = Framing::Raw;
+        self.passing = Passing::Stream;
     }
 
     /// A text message of our own as it goes over the wire, whatever the encoding of the stream.
-    pub fn text(&self, text: &[u8], keys: &mut Keys) -> Vec<u8> {
+    pub fn text(&mut self, text: &[u8], keys: &mut Keys) -> Vec<u8> {
+        self.sent += 1;
         let mut out = vec![0; MAX_HEADER + text.len()];
         let len = put_frame(&mut out, self.role, keys, Opcode::Text, text);
         out.truncate(len);
@@ -207,7 +215,7 @@ impl Session {
         loop {
             // A header of ours may be longer than the one it replaces if we mask and the peer
             // does not.
-            let grows = self.framing == Framing::Frames && self.role.masks();
+            let grows = self.passing == Passing::Frames && self.role.masks();
             if grows && !hot.output().is_empty() {
                 return Ok(Stop::Full);
             }
@@ -215,14 +223,17 @@ impl Session {
             hot.skip(used);
             match step {
                 None => return Ok(Stop::Drained),
-                Some(Step::Payload(piece)) => match self.framing {
-                    Framing::Raw => self.unpack.pass(hot, piece)?,
-                    Framing::Pieces | Framing::Messages => {
-                        self.unpack.pass(hot, piece)?;
-                        return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
+                Some(Step::Payload(piece)) => {
+                    self.received += u64::from(piece.ends);
+                    match self.passing {
+                        Passing::Stream => self.unpack.pass(hot, piece)?,
+                        Passing::Pieces | Passing::Messages => {
+                            self.unpack.pass(hot, piece)?;
+                            return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
+                        }
+                        Passing::Frames => self.pass_frame(hot, keys, piece)?,
                     }
-                    Framing::Frames => self.pass_frame(hot, keys, piece)?,
-                },
+                }
                 Some(Step::Control(opcode)) => {
                     if let Some(stop) = self.on_control(opcode, answers)? {
                         return Ok(stop);
@@ -237,7 +248,7 @@ impl Session {
     /// # Errors
     /// What the encoding cannot say; the bytes before it are in the output.
     pub fn encode(&mut self, hot: &mut Hot, keys: &mut Keys) -> Result<(), FrameError> {
-        if self.framing == Framing::Frames {
+        if self.passing == Passing::Frames {
             return Ok(());
         }
         let packed = self.pack.pack(hot);
@@ -270,8 +281,8 @@ impl Session {
     /// Whether a control frame is due.
     pub fn wants_control(&self) -> bool {
         match self.sending {
-            Sending::Open => self.ping_due || !matches!(self.reply, Reply::None),
-            Sending::CloseDue(_) => true,
+            Sending::Open => self.pong_due || self.pings.is_due(),
+            Sending::CloseDue => true,
             Sending::Closed => false,
         }
     }
@@ -287,36 +298,35 @@ impl Session {
         }
         let mut payload = [0; MAX_CONTROL_PAYLOAD];
         let mut at = 0;
-        let (opcode, len) = match std::mem::replace(&mut self.reply, Reply::None) {
-            Reply::Empty => (Opcode::Pong, 0),
-            Reply::Payload(pong) => {
-                let len = pong.as_slice().len();
-                payload[..len].copy_from_slice(pong.as_slice());
-                self.decoder.recycle(pong);
-                (Opcode::Pong, len)
-            }
-            Reply::None => match &self.sending {
-                Sending::CloseDue(close) => {
-                    let len = close.encode(&mut payload);
-                    self.sending = Sending::Closed;
-                    (Opcode::Close, len)
-                }
-                _ if self.ping_due => {
-                    self.ping_due = false;
-                    at = self.keepalive(out, keys);
-                    (Opcode::Ping, 0)
-                }
-                _ => return None,
-            },
+        let (opcode, len) = if std::mem::take(&mut self.pong_due) {
+            (Opcode::Pong, self.take_pong(&mut payload))
+        } else if let Some(close) = self.close.take() {
+            self.sending = Sending::Closed;
+            (Opcode::Close, close.encode(&mut payload))
+        } else if self.pings.take_due() {
+            at = self.keepalive(out, keys);
+            (Opcode::Ping, 0)
+        } else {
+            return None;
         };
         Some(at + put_frame(&mut out[at..], self.role, keys, opcode, &payload[..len]))
     }
 
+    /// Writes what the Pong says to the start of `payload` and says how long it is.
+    fn take_pong(&mut self, payload: &mut [u8; MAX_CONTROL_PAYLOAD]) -> usize {
+        let Some(pong) = self.pong.take() else { return 0 };
+        let len = pong.as_slice().len();
+        payload[..len].copy_from_slice(pong.as_slice());
+        self.decoder.recycle(pong);
+        len
+    }
+
     /// Writes the data message that goes before a Ping, if any, to the start of `out` and says how
     /// long it is. Not between fragments of our own, where only control frames may stand (§5.4).
-    fn keepalive(&self, out: &mut [u8], keys: &mut Keys) -> usize {
-        match (self.framing, self.pack.keepalive()) {
-            (Framing::Raw, Some(payload)) => {
+    fn keepalive(&mut self, out: &mut [u8], keys: &mut Keys) -> usize {
+        match (self.passing, self.pack.keepalive()) {
+            (Passing::Stream, Some(payload)) => {
+                self.sent += 1;
                 put_frame(out, self.role, keys, self.pack.kind().opcode(), payload)
             }
             _ => 0,
@@ -325,7 +335,19 @@ impl Session {
 
     /// Makes a Ping due.
     pub fn ping(&mut self) {
-        self.ping_due = !self.is_closing();
+        if !self.is_closing() {
+            self.pings.make_due();
+        }
+    }
+
+    /// Our Pings so far.
+    pub fn pings(&self) -> &Pings {
+        &self.pings
+    }
+
+    /// The same, for whoever has a clock.
+    pub fn pings_mut(&mut self) -> &mut Pings {
+        &mut self.pings
     }
 
     /// Makes our Close due, unless one already is or was. One that answers the peer's, and has
@@ -336,8 +358,9 @@ impl Session {
             _ => code,
         };
         if !self.is_closing() {
-            self.sending = Sending::CloseDue(Box::new(Close { code, reason }));
-            self.ping_due = false;
+            self.sending = Sending::CloseDue;
+            self.close = Some(Box::new(Close { code, reason }));
+            self.pings.cancel();
         }
     }
 
@@ -352,14 +375,24 @@ impl Session {
         self.close(code, reason);
     }
 
+    /// Data messages whose end has come, good or not.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Data messages whose end has been handed out to be sent, keepalives included.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Whether our Close is due or has been sent: no payload may follow it (§5.5.1).
     pub fn is_closing(&self) -> bool {
-        !matches!(self.sending, Sending::Open)
+        self.sending != Sending::Open
     }
 
     /// Whether our Close has been handed out by [`Session::control`].
     pub fn has_sent_close(&self) -> bool {
-        matches!(self.sending, Sending::Closed)
+        self.sending == Sending::Closed
     }
 
     /// Whether the peer has said Close, and ours waits for the end of what it is sent.
@@ -432,6 +465,7 @@ impl Session {
         if let Some(key) = mask {
             Mask::new(key).apply(&mut hot.output_mut()[kept + len..]);
         }
+        self.sent += u64::from(piece.ends);
         Ok(())
     }
 
@@ -443,7 +477,8 @@ impl Session {
         match opcode {
             Opcode::Ping if self.has_sent_close() => Ok(None), // nothing follows our Close
             Opcode::Ping => {
-                self.reply = self.decoder.take_control().map_or(Reply::Empty, Reply::Payload);
+                self.pong = self.decoder.take_control();
+                self.pong_due = true;
                 if *answers == 0 {
                     return Ok(None);
                 }
@@ -460,7 +495,11 @@ impl Session {
                 }
                 Ok(Some(Stop::Closed))
             }
-            _ => Ok(None), // a Pong; that bytes came is what counts
+            // A Pong: of life, it is enough that bytes came.
+            _ => {
+                self.pings.on_pong(self.decoder.control());
+                Ok(None)
+            }
         }
     }
 
@@ -478,6 +517,7 @@ impl Session {
         let mut head = [0; MAX_HEADER];
         let len = FrameHeader { fin: true, opcode, mask, payload_len }.encode(&mut head);
         hot.prepend(&head[..len]);
+        self.sent += 1;
     }
 }
 

@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use log::{debug, info};
-use mio::event::Event;
+use mio::event::Event as Readiness;
 
-use super::{send, token, Behind, Connection, Goal, Name, Shared};
+use super::{send, token, Behind, Connection, Goal, Shared};
 use crate::config::{Destination, Host, HostPort, Remote, Route};
 use crate::net::clients::Place;
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
+use crate::net::events::Event;
 use crate::net::resolve::{Asker, Question};
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::credentials::Credentials;
@@ -60,7 +61,7 @@ impl Connection {
             return self.refuse(&refusal, shared);
         }
         let until = shared.now + shared.limits.connect_timeout;
-        self.dial = Some(Box::new(Dial::new(shared.hot.input(), until)));
+        self.dial = Some(Box::new(Dial::new(shared.hot.input(), shared.now, until)));
         shared.hot.drop_input();
         let users = shared.secrets[self.route()].users.as_ref();
         match target(route, self.link.named(), self.link.shown_credentials(), users) {
@@ -83,7 +84,7 @@ impl Connection {
                     _ => Asker::Operator,
                 };
                 let question = (name, port);
-                match shared.resolver.ask(question.clone(), Some(self.key), asker) {
+                match shared.resolver.ask(question.clone(), Some(self.id), asker) {
                     Ok(()) => self.await_answer(question),
                     Err(error) => self.give_up(error.into(), route, shared),
                 }
@@ -96,9 +97,9 @@ impl Connection {
     /// whoever a trusted proxy has passed on.
     pub(super) fn lacks_place(&mut self, shared: &mut Shared) -> Option<Refusal> {
         if let Some(client) = self.link.client() {
-            shared.clients.stand_behind(self.key, client);
+            shared.clients.stand_behind(self.id, client);
         }
-        let reason = match shared.clients.place(self.key) {
+        let reason = match shared.clients.place(self.id) {
             Place::Free if self.admitted => return None,
             Place::Free => "the proxy serves as many connections as it may; try again later",
             Place::Refused | Place::Unheard => {
@@ -122,8 +123,7 @@ impl Connection {
         loop {
             match dial.attempt(shared.now, &shared.limits) {
                 Attempt::Started(mut transport, until) => {
-                    if let Err(error) =
-                        transport.register(&shared.registry, token(self.key.slot, 1))
+                    if let Err(error) = transport.register(&shared.registry, token(self.id.slot, 1))
                     {
                         dial.failed(error.into());
                         continue;
@@ -140,7 +140,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_dial_event(&mut self, event: &Event, route: &Route, shared: &mut Shared) {
+    pub(super) fn on_dial_event(&mut self, event: &Readiness, route: &Route, shared: &mut Shared) {
         let Some(transport) = &self.ends[1].transport else { return };
         let failed = match transport.take_error() {
             Ok(None) if event.is_writable() => return self.on_connected(route, shared),
@@ -165,6 +165,9 @@ impl Connection {
         // What the event that told us so has also told, a hang-up say, is not told again.
         for end in &mut self.ends {
             (end.readable, end.writable) = (true, true);
+        }
+        if let (Some(_), Some(dial)) = (&self.ends[1].transport, &self.dial) {
+            shared.stats.connect.add(shared.now - dial.since);
         }
         let far = match &route.remote {
             Remote::Echo => Far::Echo,
@@ -198,8 +201,11 @@ impl Connection {
 
     /// The relay begins, and the legs are told so. What is left of the input stays.
     pub(super) fn on_open(&mut self, opened: Opened, route: &Route, shared: &mut Shared) {
-        let (goal, client) = (Goal(route, self.link.named()), shared.clients.behind(self.key));
-        info!("{} open target={goal}{}", Name(self.key), Behind(client));
+        shared.stats.opened += 1;
+        shared.stats.handshake.add(shared.now - self.since);
+        let (goal, client) = (Goal(route, self.link.named()), shared.clients.behind(self.id));
+        info!("{} open target={goal}{}", self.id, Behind(client));
+        shared.tell(|| Event::Connected { id: self.id, target: goal.to_string() });
         send(&mut self.link, &mut self.ends[0], 0, &opened.head, &mut shared.split().1);
         if opened.first.is_empty() {
             return;
@@ -234,7 +240,11 @@ impl Connection {
     /// The target cannot be had.
     pub(super) fn give_up(&mut self, error: DialError, route: &Route, shared: &mut Shared) {
         let goal = Goal(route, self.link.named());
-        debug!("{} cannot reach {goal}: {error}", Name(self.key));
+        debug!("{} cannot reach {goal}: {error}", self.id);
+        shared.tell(|| {
+            let what = format!("cannot reach {goal}: {error}");
+            Event::Error { id: Some(self.id), what }
+        });
         let refusal = Refusal::from(&error);
         shared.dial_failures.push((goal.to_string(), error));
         self.refuse(&refusal, shared);
@@ -277,7 +287,7 @@ impl Connection {
     pub(super) fn abandon_dial(&mut self, shared: &mut Shared) {
         let Some(dial) = self.dial.take() else { return };
         if let Some(question) = &dial.awaits {
-            shared.resolver.forget(question, self.key);
+            shared.resolver.forget(question, self.id);
         }
         self.ends[1] = End::default();
     }

@@ -4,6 +4,7 @@
 //! that is the link's.
 
 mod dialling;
+mod ending;
 mod pages;
 mod passed;
 mod shown;
@@ -14,24 +15,25 @@ use std::mem::size_of;
 use std::net::SocketAddr;
 
 use log::debug;
-use mio::event::Event;
+use mio::event::Event as Readiness;
 use mio::{Registry, Token};
 
-pub use shown::Name;
 use shown::{Behind, Goal};
 
 use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::{End, News};
+use super::events::Event;
 use super::files::Roots;
+use super::inquiry::{Answer, Question};
 use super::resolve::Resolver;
 use super::secrets::Files;
-use super::table::Key;
 use super::transport::Transport;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Limits, Local, Remote, Route};
 use crate::policy::access::lets_in;
+use crate::policy::admit::Status;
 use crate::policy::gate::Gate;
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
@@ -40,6 +42,7 @@ use crate::session::deadlines::Time;
 use crate::session::ended::{By, Why};
 use crate::session::link::{Connect, Context, Due, Entrance, Link, Names, Step, ANSWERS_PER_READ};
 use crate::session::{Session, MAX_CONTROL_FRAME};
+use crate::stats::{ConnectionId, Stats};
 
 /// Reads in one visit, so that a busy connection leaves the others their turn.
 const READS_PER_VISIT: u32 = 4;
@@ -62,12 +65,25 @@ pub struct Shared {
     pub roots: Roots,
     pub clients: Clients,
     /// What trusted proxies have said of connections, where they do so by a header of their own.
-    pub passed: BTreeMap<Key, ProxyHeader>,
+    pub passed: BTreeMap<ConnectionId, ProxyHeader>,
     /// Targets that could not be reached, for a line in the log.
     pub dial_failures: Vec<(String, DialError)>,
+    /// What has been counted, without the connections there are.
+    pub stats: Stats,
+    /// What has happened, where somebody wants to know.
+    pub events: Option<Vec<Event>>,
+    /// What connections have asked, to be answered when the others have had their turn.
+    pub questions: Vec<(ConnectionId, Question)>,
 }
 
 impl Shared {
+    /// Something has happened.
+    pub fn tell(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+
     /// The hot buffer, and the rest of what a link needs.
     fn split(&mut self) -> (&mut Hot, Context<'_>) {
         let (hot, _, context) = self.split_all();
@@ -123,7 +139,7 @@ pub struct Connection {
     since: Time,
     /// The earliest entry in the loop's heap.
     pub scheduled: Time,
-    key: Key,
+    id: ConnectionId,
     route: u16,
     /// Whether it has a place among `--max-connections`.
     admitted: bool,
@@ -141,12 +157,12 @@ impl Connection {
     /// What epoll_ctl(2) says.
     pub fn accepted(
         mut transport: Transport,
-        key: Key,
+        id: ConnectionId,
         (index, route): (usize, &Route),
         admitted: bool,
         shared: &mut Shared,
     ) -> io::Result<Self> {
-        transport.register(&shared.registry, token(key.slot, 0))?;
+        transport.register(&shared.registry, token(id.slot, 0))?;
         let since = shared.now;
         let begin = if route.accept_proxy { Link::passed_on } else { Link::accepted };
         let link = begin(entrance(route), &shared.split().1);
@@ -156,7 +172,7 @@ impl Connection {
             dial: None,
             since,
             scheduled: Time::NEVER,
-            key,
+            id,
             route: index as u16,
             admitted,
             listed: false,
@@ -164,8 +180,8 @@ impl Connection {
     }
 
     /// Its name in the table.
-    pub fn key(&self) -> Key {
-        self.key
+    pub fn id(&self) -> ConnectionId {
+        self.id
     }
 
     /// The index of its route.
@@ -184,7 +200,7 @@ impl Connection {
     }
 
     /// Epoll says something about leg `side`.
-    pub fn on_event(&mut self, side: usize, event: &Event, route: &Route, shared: &mut Shared) {
+    pub fn on_event(&mut self, side: usize, event: &Readiness, route: &Route, shared: &mut Shared) {
         let end = &mut self.ends[side];
         if event.is_read_closed() || event.is_error() || event.is_priority() {
             end.news = end.news.max(News::Insists);
@@ -210,7 +226,8 @@ impl Connection {
     pub fn begin(&mut self, route: &Route, shared: &mut Shared) -> Next {
         // Without a request that could be answered, whoever may not connect is told by the end.
         if !self.link.is_judging() && !self.is_let_in(route, shared) {
-            debug!("{} is from no --client of this route", Name(self.key));
+            debug!("{} is from no --client of this route", self.id);
+            self.link.turn_away(Status::Forbidden);
             return Next::Over;
         }
         if self.link.is_dialling() {
@@ -249,6 +266,11 @@ impl Connection {
         self.ends[side].readable && self.link.may_read(side)
     }
 
+    /// What it asked for in [`Shared::questions`] is known.
+    pub fn on_answer(&mut self, _answer: &Answer, route: &Route, shared: &mut Shared) -> Next {
+        self.serve(route, shared)
+    }
+
     /// Time has passed.
     pub fn on_timer(&mut self, route: &Route, shared: &mut Shared) -> Next {
         loop {
@@ -281,35 +303,9 @@ impl Connection {
                 transport.discard_arrived(shared.hot.fill(usize::MAX));
             }
         }
-        let behind = shared.clients.behind(self.key);
-        shared.clients.leave(self.key);
-        shared.passed.remove(&self.key);
-        let Some(ended) = self.link.ended() else { return };
-        let code = match ended.why {
-            Why::Refused(status) => status.code(),
-            Why::Served(status) => status,
-            _ => ended.code.get(),
-        };
-        let level = match ended.why {
-            // What a peer can repeat at will without having reached a target.
-            Why::Refused(_) | Why::NoRequest => log::Level::Debug,
-            _ if self.link.is_page() => log::Level::Debug,
-            _ => log::Level::Info,
-        };
-        log::log!(
-            level,
-            "{} closed code={code} by={} why={} in={} out={} secs={:.1}{}",
-            Name(self.key),
-            ended.by.name(),
-            ended.why.name(),
-            self.link.bytes_from(0),
-            self.link.bytes_from(1),
-            (shared.now - self.since).as_secs_f32(),
-            Behind(ended.client.or(behind)),
-        );
-        if let Why::Protocol(error) = ended.why {
-            debug!("{} {error}", Name(self.key));
-        }
+        self.record_end(shared);
+        shared.clients.leave(self.id);
+        shared.passed.remove(&self.id);
     }
 
     /// What to do when nothing more can be moved now.
@@ -348,7 +344,7 @@ impl Connection {
                 io::ErrorKind::WouldBlock => self.ends[side].readable = false,
                 io::ErrorKind::Interrupted => {}
                 _ => {
-                    debug!("{} leg {side}: {error}", Name(self.key));
+                    debug!("{} leg {side}: {error}", self.id);
                     self.ends[side].readable = false;
                     let step = self.link.on_end(side, true, hot, &mut ctx);
                     self.act(step, route, shared);
@@ -391,7 +387,7 @@ impl Connection {
     fn peer(&self, route: &Route, shared: &Shared) -> Option<SocketAddr> {
         match &self.ends[0].transport {
             Some(transport) if route.access.depends_on_address() => {
-                let passed = shared.passed.get(&self.key).and_then(|header| header.source);
+                let passed = shared.passed.get(&self.id).and_then(|header| header.source);
                 passed.or_else(|| transport.peer())
             }
             _ => None,
@@ -492,6 +488,6 @@ mod tests {
         let debug = if cfg!(debug_assertions) { 2 * 2 * size_of::<usize>() } else { 0 };
         let connection = size_of::<Option<Connection>>() - debug;
         assert!(connection <= 248, "{connection}");
-        assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 120, "{}", size_of::<Session>());
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Seek, SeekFrom};
 
 use log::debug;
 
-use super::{send, Connection, Name, Shared};
+use super::{send, Connection, Shared};
 use crate::net::end::End;
 use crate::net::files::Found;
 use crate::net::transport::Transport;
@@ -52,7 +52,7 @@ impl Connection {
     }
 
     fn unreadable(&self, visit: &Visit, error: &io::Error) -> Refusal {
-        debug!("{} cannot open {:?}: {error}", Name(self.key), visit.path.names());
+        debug!("{} cannot open {:?}: {error}", self.id, visit.path.names());
         match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 visit.refused(Status::Forbidden, "the proxy may not read this page")

@@ -21,7 +21,7 @@ use crate::session::naming::{Connect, Names, Naming, Tunnel, Words};
 use crate::session::opening::Asking;
 use crate::session::proxied::Proxied;
 use crate::session::rates::Rates;
-use crate::session::{Framing, Options, Session, Stop};
+use crate::session::{Options, Passing, Session, Stop};
 
 /// How a connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Link {
         };
         let Welcome::Handshake(admission) = asked.welcome else { return Vec::new() };
         let Admission { encoding, response: mut welcome, .. } = admission;
-        self.legs[0].codec = websocket(Role::Server, encoding, names.framing(), messages, ctx);
+        self.legs[0].codec = websocket(Role::Server, encoding, names.passing(), messages, ctx);
         self.on_life(0, ctx);
         self.deadlines.clear(Deadline::Dial);
         self.deadlines.set(Deadline::Handshake, ctx.now + ctx.limits.handshake_timeout);
@@ -220,7 +220,7 @@ impl Link {
 
     /// The target is reached.
     pub fn on_connected(&mut self, far: Far, messages: &Messages, ctx: &mut Context) -> Reached {
-        let framing = if far == Far::Echo { Framing::Frames } else { Framing::Raw };
+        let passing = if far == Far::Echo { Passing::Frames } else { Passing::Stream };
         match far {
             Far::Echo => self.echo = true,
             Far::Raw => self.legs[1] = Leg::new(Codec::Raw),
@@ -236,13 +236,13 @@ impl Link {
                 return Reached::Asked(head);
             }
         }
-        Reached::Open(self.open(framing, messages, ctx))
+        Reached::Open(self.open(passing, messages, ctx))
     }
 
     /// Begins the relay.
     pub(super) fn open(
         &mut self,
-        framing: Framing,
+        passing: Passing,
         messages: &Messages,
         ctx: &mut Context,
     ) -> Opened {
@@ -261,7 +261,7 @@ impl Link {
             None => Opened::default(),
             Some(Welcome::Handshake(admission)) => {
                 let encoding = admission.encoding;
-                self.legs[0].codec = websocket(Role::Server, encoding, framing, messages, ctx);
+                self.legs[0].codec = websocket(Role::Server, encoding, passing, messages, ctx);
                 self.on_life(0, ctx);
                 Opened { head: admission.response, first: Vec::new() }
             }
@@ -334,12 +334,12 @@ impl Link {
 pub(super) fn websocket(
     role: Role,
     encoding: Encoding,
-    framing: Framing,
+    passing: Passing,
     messages: &Messages,
     ctx: &Context,
 ) -> Codec {
     let (text_lossy, max_message) = (messages.text_lossy, ctx.limits.max_message);
     let half_close = messages.half_close;
-    let options = Options { encoding, text_lossy, framing, max_message, half_close };
+    let options = Options { encoding, text_lossy, passing, max_message, half_close };
     Codec::WebSocket(Box::new(Session::new(role, options)))
 }

@@ -34,6 +34,8 @@ fn a_stream_waits_for_its_target_and_the_first_frames_may_come_with_the_answer()
     s.target_sends(&[ANSWER.as_bytes(), &bare(Opcode::Text, b"bird")].concat());
     assert_eq!(hear(Role::Server, &s.got[TARGET]).0, b"early");
     assert_eq!(s.got[PEER], b"bird");
+    s.peer_sends(b"and more");
+    assert_eq!([PEER, TARGET].map(|side| s.link.messages_from(side)), [2, 1]);
 }
 
 #[test]

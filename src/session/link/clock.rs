@@ -1,12 +1,14 @@
 //! What a link does when time has passed, and what moves its deadlines.
 
+use std::time::Duration;
+
 use super::{Context, Due, Link, Stage};
 use crate::buf::hot::Hot;
 use crate::policy::admit::{Refusal, Status};
 use crate::proto::close::CloseCode;
 use crate::session::deadlines::{Deadline, Time};
 use crate::session::ended::{By, Why};
-use crate::session::leg::{Codec, Reading};
+use crate::session::leg::{Codec, Leg, Reading};
 use crate::session::rates::Rates;
 
 impl Link {
@@ -15,6 +17,17 @@ impl Link {
     pub fn wake_at(&self) -> Time {
         let rates = self.rates().map_or(Time::NEVER, Rates::wake_at);
         self.deadlines.earliest().min(rates)
+    }
+
+    /// Pings that were sent on both legs.
+    pub fn pings(&self) -> u32 {
+        let sent = |leg: &Leg| leg.open_session().map_or(0, |session| session.pings().sent());
+        self.legs.iter().map(sent).fold(0, u32::saturating_add)
+    }
+
+    /// How long the last Pong took: the client's, or where that sends none the target's.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.legs.iter().find_map(|leg| leg.open_session()?.pings().round_trip())
     }
 
     /// How long the current attempt to connect may take.
@@ -144,7 +157,7 @@ impl Link {
     /// Whether leg `source` was told that its time is over, and should have nothing more to say.
     fn is_overdue(&self, source: usize) -> bool {
         let is_told = matches!(&self.legs[source].codec, Codec::WebSocket(s) if s.is_closing());
-        let why = self.ended.as_deref().map(|ended| ended.why);
+        let why = self.ended().map(|ended| ended.why);
         is_told && matches!(why, Some(Why::MaxLifetime | Why::IdleTimeout))
     }
 }

@@ -13,7 +13,7 @@ use crate::proto::close::CloseCode;
 use crate::proto::frame::FrameError;
 use crate::proto::response::ResponseError;
 use crate::session::deadlines::Deadline;
-use crate::session::ended::{By, Ended, Why};
+use crate::session::ended::{By, Ended, Ending, Why};
 use crate::session::leg::{Codec, Leg, Reading, Writing};
 use crate::session::naming::Words;
 use crate::session::pipe::Flow;
@@ -168,21 +168,36 @@ impl Link {
         }
         self.drop_target(ctx);
         self.end(By::Proxy, Why::Refused(refusal.status), CloseCode::ABNORMAL);
-        if let Some(ended) = &mut self.ended {
-            ended.client = refusal.client;
+        if let Some(ending) = &mut self.ending {
+            ending.ended.client = refusal.client;
+            ending.told.clone_from(&refusal.reason);
         }
         self.start_closing(ctx);
+    }
+
+    /// What whoever connected was told, where that was refused.
+    pub fn told(&self) -> &str {
+        self.ending.as_deref().map_or("", |ending| &ending.told)
+    }
+
+    /// Ends it without a word, before anything was heard.
+    pub fn turn_away(&mut self, status: Status) {
+        self.end(By::Proxy, Why::Refused(status), CloseCode::ABNORMAL);
+        self.given_up = true;
     }
 
     /// Ends the connection from our side, in good order. Before the relay has begun the request is
     /// refused instead, with the output for leg 0.
     pub fn close(&mut self, by: By, why: Why, code: CloseCode, hot: &mut Hot, ctx: &mut Context) {
         if !self.is_relaying() && self.legs[0].session().is_none() {
-            let reason = format!("the proxy is stopping ({}); try again later", why.name());
+            let reason = match why {
+                Why::Requested => "the operator has ended this connection; try again later".into(),
+                _ => format!("the proxy is stopping ({}); try again later", why.name()),
+            };
             return self.refuse(&Refusal::new(Status::Unavailable, reason), hot, ctx);
         }
         hot.fill(0);
-        if why == Why::Shutdown && self.is_page() {
+        if why == Why::Shutdown && self.page().is_some() {
             return; // what has begun is finished: the drain has an end of its own
         }
         if !self.is_relaying() {
@@ -379,7 +394,7 @@ impl Link {
         self.legs[side].writing = Writing::Shut;
         self.pipes[side].break_off(ctx.pool);
         self.deadlines.clear(Deadline::Send(side));
-        if side == 0 && self.is_page() {
+        if side == 0 && self.page().is_some() {
             self.discard_source_of(side);
         }
     }
@@ -414,6 +429,7 @@ impl Link {
 
     /// Notes the first cause.
     pub(super) fn end(&mut self, by: By, why: Why, code: CloseCode) {
-        self.ended.get_or_insert_with(|| Box::new(Ended { by, why, code, client: None }));
+        let ended = Ended { by, why, code, client: None };
+        self.ending.get_or_insert_with(|| Box::new(Ending { ended, told: String::new() }));
     }
 }

@@ -41,7 +41,7 @@ use self::beginning::{websocket, Asked, Welcome};
 pub use self::beginning::{Entrance, Opened, Reached};
 use self::page::Asker;
 use super::deadlines::{Deadline, Deadlines, Time};
-use super::ended::Ended;
+use super::ended::{Ended, Ending};
 use super::leg::{Codec, Leg, Reading, Writing};
 use super::naming::Naming;
 pub use super::naming::{Connect, Names};
@@ -49,7 +49,7 @@ use super::opening::Call;
 use super::pipe::{Flow, Pipe};
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
-use super::{Framing, Stop, MAX_CONTROL_FRAME};
+use super::{Passing, Stop, MAX_CONTROL_FRAME};
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Destination, Limits};
@@ -160,7 +160,7 @@ pub struct Link {
     deadlines: Deadlines,
     stage: Stage,
     /// Boxed, since it is set when the rest is about to go.
-    ended: Option<Box<Ended>>,
+    ending: Option<Box<Ending>>,
     /// Leg 0 is its own sink.
     echo: bool,
     /// Leg 0 awaits a response head from leg 1: the first that this one says.
@@ -180,7 +180,7 @@ impl Link {
             pipes: [Pipe::new(), Pipe::new()],
             deadlines,
             stage,
-            ended: None,
+            ending: None,
             echo: false,
             owed_answer: false,
             given_up: false,
@@ -260,6 +260,16 @@ impl Link {
         self.pipes[self.sink_of(side)].bytes
     }
 
+    /// Messages in the direction of what leg `side` says: those that a WebSocket there has said, or
+    /// else those that became of its stream. None between two streams.
+    pub fn messages_from(&self, side: usize) -> u64 {
+        match (&self.legs[side].codec, &self.legs[self.sink_of(side)].codec) {
+            (Codec::WebSocket(session), _) => session.received(),
+            (_, Codec::WebSocket(session)) => session.sent(),
+            _ => 0,
+        }
+    }
+
     /// Whether leg `side` has something to be sent or shut.
     #[inline]
     pub fn is_due(&self, side: usize) -> bool {
@@ -281,7 +291,12 @@ impl Link {
         if leg.writing != Writing::Open {
             return None;
         }
-        let len = leg.session()?.control(out, ctx.keys);
+        let session = leg.session()?;
+        let pings = session.pings().sent();
+        let len = session.control(out, ctx.keys);
+        if session.pings().sent() > pings {
+            leg.pinged_at = ctx.now.0 as u32;
+        }
         self.check_transport_end(side);
         len
     }
@@ -318,7 +333,7 @@ impl Link {
 
     /// Who ended it and why; `None` while nobody has.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.as_deref().copied()
+        self.ending.as_deref().map(|ending| ending.ended)
     }
 
     // What the loop brings.
@@ -349,9 +364,9 @@ impl Link {
                 Some(Ok(())) => {
                     let encoding = messages.encoding;
                     self.legs[side].codec =
-                        websocket(Role::Client, encoding, Framing::Raw, messages, ctx);
+                        websocket(Role::Client, encoding, Passing::Stream, messages, ctx);
                     self.on_life(side, ctx);
-                    Step::Open(self.open(Framing::Raw, messages, ctx))
+                    Step::Open(self.open(Passing::Stream, messages, ctx))
                 }
                 Some(Err(error)) => Step::Disagree(error),
             },
@@ -411,7 +426,11 @@ impl Link {
                 if !self.pipes[side].is_clear() {
                     ctx.answers = 0; // no answer could go out now
                 }
-                session.decode(hot, ctx.keys, &mut ctx.answers)
+                let decoded = session.decode(hot, ctx.keys, &mut ctx.answers);
+                if session.pings_mut().take_answer() {
+                    self.legs[side].on_pong(ctx.now);
+                }
+                decoded
             }
             _ => {
                 hot.pass_all();

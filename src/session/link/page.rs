@@ -21,9 +21,12 @@ pub(super) struct Asker {
 }
 
 impl Link {
-    /// Whether leg 1 is a page.
-    pub fn is_page(&self) -> bool {
-        matches!(self.legs[1].codec, Codec::Page(_))
+    /// The HTTP status of the page that leg 1 is; `None` if it is none.
+    pub fn page(&self) -> Option<u16> {
+        match &self.legs[1].codec {
+            Codec::Page(page) => Some(page.status),
+            _ => None,
+        }
     }
 
     /// Leg 0 has asked for a page, which is to be found now.

@@ -297,6 +297,50 @@ fn a_silent_peer_gets_a_ping_and_then_a_close() {
 }
 
 #[test]
+fn a_pong_tells_the_round_trip_and_only_of_our_last_ping() {
+    let mut s = Script::plain();
+    let pong = |payload: &[u8]| frame(true, Opcode::Pong, payload);
+    let micros = Duration::from_micros;
+    s.peer_sends(&pong(b""));
+    assert_eq!((s.link.pings(), s.link.round_trip()), (0, None), "nobody has asked");
+    s.at(secs(30));
+    s.at(micros(1_234));
+    s.peer_sends(&pong(b"something else"));
+    assert_eq!((s.link.pings(), s.link.round_trip()), (1, None));
+    s.at(micros(766));
+    s.peer_sends(&[&pong(b"")[..], &binary(b"x")].concat());
+    assert_eq!((s.link.pings(), s.link.round_trip()), (1, Some(micros(2_000))));
+    s.at(secs(7));
+    s.peer_sends(&pong(b""));
+    assert_eq!(s.link.round_trip(), Some(micros(2_000)), "said twice");
+    // Any byte is a sign of life; the Pong that comes behind it still tells its time.
+    s.at(secs(30));
+    s.peer_sends(&binary(b"x"));
+    s.at(micros(50));
+    s.peer_sends(&pong(b""));
+    assert_eq!((s.link.pings(), s.link.round_trip()), (2, Some(micros(50))));
+    // In this very turn: less than the clock can tell, and still an answer.
+    s.at(secs(30) + micros(950));
+    s.peer_sends(&pong(b""));
+    assert_eq!((s.link.pings(), s.link.round_trip()), (3, Some(micros(1))));
+}
+
+/// The clock of a Ping has 32 bits of microseconds.
+#[test]
+fn a_round_trip_is_right_when_its_clock_wraps() {
+    let mut s = Script::plain();
+    s.now = Time(4_264_917_000);
+    s.peer_sends(&binary(b"x"));
+    s.at(secs(30));
+    assert_eq!(s.link.pings(), 1);
+    assert!(s.now.0 < u32::MAX.into());
+    s.at(Duration::from_micros(200_000));
+    assert!(s.now.0 > u32::MAX.into());
+    s.peer_sends(&frame(true, Opcode::Pong, b""));
+    assert_eq!(s.link.round_trip(), Some(Duration::from_micros(200_000)));
+}
+
+#[test]
 fn backpressure_does_not_look_like_death() {
     let limits = Limits { send_timeout: None, ..Limits::default() };
     let mut s = Script::open(limits, Messages::default());

@@ -8,7 +8,7 @@ mod json;
 
 pub use connect::Connect;
 
-use super::{Framing, Stop};
+use super::{Passing, Stop};
 use crate::config::{Destination, Limits};
 use crate::policy::admit::Refusal;
 
@@ -23,10 +23,10 @@ pub enum Names {
 
 impl Names {
     /// How a WebSocket hands out what it hears until then.
-    pub fn framing(self) -> Framing {
+    pub fn passing(self) -> Passing {
         match self {
-            Self::Connect(_) => Framing::Pieces,
-            Self::Json => Framing::Messages,
+            Self::Connect(_) => Passing::Pieces,
+            Self::Json => Passing::Messages,
         }
     }
 

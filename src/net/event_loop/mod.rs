@@ -6,48 +6,46 @@
 //! allows, then timers; last, what has closed is freed, so that an event of this turn cannot meet
 //! a stranger in a reused slot.
 
+mod accepting;
+
+pub(super) use accepting::ACCEPTS_PER_VISIT;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use log::{debug, error, info, warn};
-use mio::event::Event;
+use log::{info, warn};
+use mio::event::Event as Readiness;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::clients::{Clients, Place};
-use super::connection::{Connection, Name, Next, Shared};
+use super::checks;
+use super::clients::Clients;
+use super::connection::{Connection, Next, Shared};
 use super::dial::DialError;
+use super::events::Event;
 use super::files::Roots;
+use super::handle::{Handle, Order, Orders};
+use super::inquiry::View;
 use super::listener::Listener;
-use super::resolve::{Asker, Resolver};
+use super::resolve::Resolver;
 use super::secrets::Files;
 use super::sys::{self, Signal, Signals};
-use super::table::{Key, Table};
+use super::table::Table;
+use super::throttle::Throttle;
 use super::timers::Timers;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
-use crate::config::{Config, Host, HostPort, Route};
-use crate::policy::access;
+use crate::config::{Config, Route};
 use crate::proto::close::CloseCode;
 use crate::proto::mask::Keys;
 use crate::proto::proxy_header::ProxyHeader;
 use crate::session::deadlines::Time;
 use crate::session::ended::Why;
-
-/// Connections accepted in one visit to a listener.
-pub(super) const ACCEPTS_PER_VISIT: usize = 64;
-
-/// Connections beyond `--max-connections` that are told so at once; more wait in the backlog.
-const REFUSED_AT_ONCE: usize = 64;
-
-/// How soon to accept again after descriptors ran out, if none is freed before.
-const ACCEPT_RETRY: Duration = Duration::from_secs(1);
-
-/// What anybody can repeat at will is logged this often.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+use crate::stats::{ConnectionId, Stats};
 
 const EVENTS: usize = 256;
 
@@ -61,12 +59,16 @@ pub struct Proxy {
     poll: Poll,
     routes: Vec<Route>,
     listeners: Vec<Listener>,
+    /// Where each route listens, as the user would write it.
+    listening: Vec<String>,
     table: Table,
     timers: Timers,
     /// Connections with more to do.
-    runnable: Vec<Key>,
+    runnable: Vec<ConnectionId>,
     shared: Shared,
     began: Instant,
+    /// The next turn follows this one at once, and so tells how long this one took.
+    goes_on: bool,
     max_connections: usize,
     /// Descriptors have run out: when to accept again.
     accept_again: Option<Time>,
@@ -76,6 +78,10 @@ pub struct Proxy {
     signals: Option<Signals>,
     /// Set once stopping: when whoever is left is dropped.
     stops_at: Option<Time>,
+    /// What other threads want.
+    orders: Orders,
+    /// Somebody has woken the loop, for answers of the resolver or for orders.
+    called: bool,
 }
 
 impl Proxy {
@@ -84,7 +90,8 @@ impl Proxy {
     pub const BYTES_PER_CONNECTION: usize = Connection::BYTES;
 
     /// What one costs beyond that where clients are counted, or proxies say who they are.
-    pub const BYTES_PER_CLIENT: usize = Clients::BYTES + 2 * size_of::<(Key, ProxyHeader)>();
+    pub const BYTES_PER_CLIENT: usize =
+        Clients::BYTES + 2 * size_of::<(ConnectionId, ProxyHeader)>();
 
     /// Binds every route's listener. Nothing is accepted before [`Proxy::run`].
     ///
@@ -99,12 +106,13 @@ impl Proxy {
             listener.register(poll.registry(), Token(LISTENERS + index))?;
             listeners.push(listener);
         }
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let shared = Shared {
             hot: Hot::new(limits.buffer_size),
             pool: Pool::new(limits.max_memory, limits.max_connections),
             keys: Keys::new(sys::entropy),
             registry: poll.registry().try_clone()?,
-            resolver: Resolver::new(Waker::new(poll.registry(), WAKER)?),
+            resolver: Resolver::new(Arc::clone(&waker)),
             now: Time(0),
             secrets: Files::read(&routes)?,
             roots: Roots::open(&routes)?,
@@ -112,16 +120,22 @@ impl Proxy {
             passed: BTreeMap::new(),
             admitted: 0,
             dial_failures: Vec::new(),
+            stats: Stats::new(SystemTime::now()),
+            events: None,
+            questions: Vec::new(),
             limits,
         };
+        let listening = listeners.iter().map(|listener| listener.shown().to_owned()).collect();
         Ok(Self {
             poll,
             routes,
             listeners,
+            listening,
             table: Table::default(),
             timers: Timers::default(),
             runnable: Vec::new(),
             began: Instant::now(),
+            goes_on: false,
             max_connections: shared.limits.max_connections,
             shared,
             accept_again: None,
@@ -130,12 +144,14 @@ impl Proxy {
             denial: Throttle::default(),
             signals: None,
             stops_at: None,
+            orders: Orders::new(waker),
+            called: false,
         })
     }
 
     /// Where each route listens, as the user would write it, with the port that was chosen.
     pub fn listening(&self) -> impl Iterator<Item = &str> {
-        self.listeners.iter().map(Listener::shown)
+        self.listening.iter().map(String::as_str)
     }
 
     /// The TCP addresses, in the order of the routes; `None` for a unix socket.
@@ -156,41 +172,92 @@ impl Proxy {
         Ok(())
     }
 
-    /// Serves until a signal stops it and the last connection has ended.
+    /// A way for other threads, and for event handlers, to look at it and to end it.
+    pub fn handle(&self) -> Handle {
+        self.orders.handle()
+    }
+
+    /// Serves until [`Handle::shutdown`], or a signal where [`Proxy::catch_signals`] was called, has
+    /// stopped it and the last connection has ended.
     ///
     /// # Errors
     /// What epoll_wait(2) says.
     pub fn run(&mut self) -> io::Result<()> {
-        self.check_descriptors();
-        self.check_names();
-        self.check_exposure();
+        self.serve(None)
+    }
+
+    /// The same, and tells what happens. The loop stands still while `on_event` is at work: what takes
+    /// long belongs into another thread.
+    ///
+    /// # Errors
+    /// What epoll_wait(2) says.
+    pub fn run_with(&mut self, mut on_event: impl FnMut(Event)) -> io::Result<()> {
+        self.shared.events = Some(Vec::new());
+        let served = self.serve(Some(&mut on_event));
+        self.shared.events = None;
+        served
+    }
+
+    fn serve(&mut self, mut on_event: Option<&mut dyn FnMut(Event)>) -> io::Result<()> {
+        let _running = self.orders.begin();
+        checks::descriptors(self.max_connections);
+        checks::names(&self.routes, &mut self.shared.resolver);
+        checks::exposure(&self.listeners, &self.routes);
+        let served = self.turns(&mut on_event);
+        info!("stopped, {} connections dropped", self.table.len());
+        for id in self.table.ids() {
+            self.remove(id);
+        }
+        self.table.recycle();
+        self.tell(&mut on_event);
+        served
+    }
+
+    fn turns(&mut self, on_event: &mut Option<&mut dyn FnMut(Event)>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        let mut patience = Some(Duration::ZERO);
         while !self.is_stopped() {
-            match self.poll.poll(&mut events, self.patience()) {
+            match self.poll.poll(&mut events, patience) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             self.turn(&events);
+            self.tell(on_event);
+            patience = self.patience();
         }
-        info!("stopped, {} connections dropped", self.table.len());
         Ok(())
     }
 
+    /// What has happened since.
+    fn tell(&mut self, on_event: &mut Option<&mut dyn FnMut(Event)>) {
+        if let (Some(events), Some(on_event)) = (&mut self.shared.events, on_event) {
+            events.drain(..).for_each(on_event);
+        }
+    }
+
     fn turn(&mut self, events: &Events) {
-        self.shared.now = Time(0) + self.began.elapsed();
+        let now = self.clock();
+        if std::mem::take(&mut self.goes_on) {
+            self.shared.stats.turn.add(now - self.shared.now);
+        }
+        self.shared.now = now;
         for event in events {
             self.dispatch(event);
         }
-        for key in std::mem::take(&mut self.runnable) {
-            self.visit(key, |connection, route, shared| {
+        for id in std::mem::take(&mut self.runnable) {
+            self.visit(id, |connection, route, shared| {
                 connection.listed = false;
                 connection.serve(route, shared)
             });
         }
-        while let Some((due, key)) = self.timers.pop(self.shared.now) {
-            self.on_timer(due, key);
+        while let Some((due, id)) = self.timers.pop(self.shared.now) {
+            self.on_timer(due, id);
         }
         self.accept_all();
+        self.answer_connections();
+        if std::mem::take(&mut self.called) {
+            self.orders.take().into_iter().for_each(|order| self.obey(order));
+        }
         self.say_dial_failures();
         self.table.recycle();
         if self.shared.pool.has_calmed() {
@@ -198,10 +265,13 @@ impl Proxy {
         }
     }
 
-    fn dispatch(&mut self, event: &Event) {
+    fn dispatch(&mut self, event: &Readiness) {
         match event.token() {
             SIGNALS => self.on_signals(),
-            WAKER => self.on_answers(),
+            WAKER => {
+                self.called = true;
+                self.on_answers();
+            }
             Token(token) if token >= LISTENERS => {
                 if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
                     listener.ready = true;
@@ -209,8 +279,8 @@ impl Proxy {
             }
             Token(token) => {
                 let (slot, side) = ((token >> 1) as u32, token & 1);
-                if let Some((key, _)) = self.table.get(slot) {
-                    self.visit(key, |connection, route, shared| {
+                if let Some((id, _)) = self.table.get(slot) {
+                    self.visit(id, |connection, route, shared| {
                         connection.on_event(side, event, route, shared);
                         connection.serve(route, shared)
                     });
@@ -220,112 +290,49 @@ impl Proxy {
     }
 
     /// Lets a connection work, and does what follows from it.
-    fn visit(&mut self, key: Key, work: impl FnOnce(&mut Connection, &Route, &mut Shared) -> Next) {
-        let Some(connection) = self.table.get_key(key) else { return };
+    fn visit(
+        &mut self,
+        id: ConnectionId,
+        work: impl FnOnce(&mut Connection, &Route, &mut Shared) -> Next,
+    ) {
+        let Some(connection) = self.table.get_id(id) else { return };
         let route = &self.routes[connection.route()];
         match work(connection, route, &mut self.shared) {
-            Next::Over => return self.remove(key),
+            Next::Over => return self.remove(id),
             Next::Again if !connection.listed => {
                 connection.listed = true;
-                self.runnable.push(key);
+                self.runnable.push(id);
             }
             _ => {}
         }
         let wake = connection.wake_at();
         if wake < connection.scheduled {
             connection.scheduled = wake;
-            self.timers.push(wake, key);
+            self.timers.push(wake, id);
             if self.timers.are_stale(self.table.len()) {
                 let table = &mut self.table;
-                self.timers.sweep(|due, key| {
-                    table.get_key(key).is_some_and(|connection| connection.scheduled == due)
+                self.timers.sweep(|due, id| {
+                    table.get_id(id).is_some_and(|connection| connection.scheduled == due)
                 });
             }
         }
     }
 
-    fn remove(&mut self, key: Key) {
-        let Some(connection) = self.table.get_key(key) else { return };
+    fn remove(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_id(id) else { return };
         connection.finish(&mut self.shared);
-        self.table.remove(key.slot);
+        self.table.remove(id.slot);
         // A descriptor is free.
         self.accept_again = None;
     }
 
-    fn on_timer(&mut self, due: Time, key: Key) {
-        let Some(connection) = self.table.get_key(key) else { return };
+    fn on_timer(&mut self, due: Time, id: ConnectionId) {
+        let Some(connection) = self.table.get_id(id) else { return };
         if connection.scheduled != due {
             return; // an entry that an earlier one has replaced
         }
         connection.scheduled = Time::NEVER;
-        self.visit(key, Connection::on_timer);
-    }
-
-    // Accepting.
-
-    fn accept_all(&mut self) {
-        if self.stops_at.is_some() || self.accept_again.is_some_and(|at| at > self.shared.now) {
-            return;
-        }
-        self.accept_again = None;
-        for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_VISIT {
-                if !self.may_accept(index) {
-                    break;
-                }
-                self.accept(index);
-            }
-        }
-    }
-
-    fn may_accept(&self, index: usize) -> bool {
-        self.listeners[index].ready
-            && self.accept_again.is_none()
-            && self.table.len() < self.max_connections + REFUSED_AT_ONCE
-    }
-
-    fn accept(&mut self, index: usize) {
-        let listener = &mut self.listeners[index];
-        let (transport, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                listener.ready = false;
-                return;
-            }
-            Err(error) if sys::is_exhaustion(&error) => {
-                self.accept_again = Some(self.shared.now + ACCEPT_RETRY);
-                if let Some(more) = self.exhaustion.say(self.shared.now) {
-                    warn!("cannot accept: {error}; raise the limit of open files{more}");
-                }
-                return;
-            }
-            // Who was waiting has gone, or the network had an error for it (accept(2)).
-            Err(error) => return debug!("accept: {error}"),
-        };
-        let key = self.table.next_key();
-        let route = (index, &self.routes[index]);
-        let place = self.shared.clients.arrive(key, peer, &route.1.access);
-        if place == Place::Unheard {
-            return debug!("a connection too many of its client is closed");
-        }
-        let admitted = place == Place::Free
-            && self.shared.admitted < self.max_connections
-            && !self.shared.pool.is_full();
-        match Connection::accepted(transport, key, route, admitted, &mut self.shared) {
-            Ok(connection) => {
-                match peer {
-                    Some(peer) => debug!("{} accepted peer={peer}", Name(key)),
-                    None => debug!("{} accepted", Name(key)),
-                }
-                self.shared.admitted += usize::from(admitted);
-                self.table.insert(connection);
-                self.visit(key, Connection::begin);
-            }
-            Err(error) => {
-                self.shared.clients.leave(key);
-                warn!("cannot watch a connection: {error}");
-            }
-        }
+        self.visit(id, Connection::on_timer);
     }
 
     // Stopping.
@@ -338,24 +345,34 @@ impl Proxy {
                     self.listeners.clear(); // removes the paths of unix sockets
                     sys::exit_now(1);
                 }
-                Signal::Stop => self.stop(),
+                Signal::Stop => self.stop(self.shared.limits.drain_timeout),
                 Signal::Reload => self.shared.secrets.read_again(&self.routes),
                 Signal::Report => self.report(),
             }
         }
     }
 
-    /// Stops accepting and says 1001 to everybody.
-    fn stop(&mut self) {
-        self.stops_at = Some(self.shared.now + self.shared.limits.drain_timeout);
+    /// Stops accepting and says 1001 to everybody; whoever is there after `drain` is dropped.
+    fn stop(&mut self, drain: Duration) {
+        let at = self.shared.now + drain;
+        if let Some(earlier) = self.stops_at {
+            self.stops_at = Some(earlier.min(at));
+            return;
+        }
+        self.stops_at = Some(at);
         info!("stopping: {} connections to end", self.table.len());
         self.listeners.clear();
-        for key in self.table.keys() {
-            self.visit(key, |connection, route, shared| {
-                connection.close(Why::Shutdown, CloseCode::GOING_AWAY, shared);
-                connection.serve(route, shared)
-            });
+        for id in self.table.ids() {
+            self.close(id, Why::Shutdown, CloseCode::GOING_AWAY);
         }
+    }
+
+    /// Ends a connection in good order.
+    fn close(&mut self, id: ConnectionId, why: Why, code: CloseCode) {
+        self.visit(id, |connection, route, shared| {
+            connection.close(why, code, shared);
+            connection.serve(route, shared)
+        });
     }
 
     fn is_stopped(&self) -> bool {
@@ -369,46 +386,64 @@ impl Proxy {
             self.shared.pool.lent(),
             self.shared.limits.max_memory
         );
-        for key in self.table.keys() {
-            if let Some((_, connection)) = self.table.get(key.slot) {
-                connection.report(&self.routes[connection.route()], &self.shared);
-            }
+        for connection in self.view().connections() {
+            info!("{connection}");
         }
+    }
+
+    fn clock(&self) -> Time {
+        Time(0) + self.began.elapsed()
     }
 
     /// How long the poll may wait.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         let can_accept = (0..self.listeners.len()).any(|index| self.may_accept(index));
         if !self.runnable.is_empty() || can_accept {
+            self.goes_on = true;
             return Some(Duration::ZERO);
         }
+        // Read again, for the turn has taken its time.
+        let now = self.clock();
+        self.shared.stats.turn.add(now - self.shared.now);
         let times = [self.timers.next(), self.accept_again, self.stops_at];
         let next = times.into_iter().flatten().min()?;
-        // Counted from the clock: the turn has taken its time. Rounded up, or it would spin.
-        let now = Time(0) + self.began.elapsed();
+        // Rounded up, or it would spin.
         Some((next - now) + Duration::from_micros(999))
     }
 
-    // Names.
+    // Questions.
 
-    /// Says at the start which names have no address.
-    fn check_names(&mut self) {
-        for route in &self.routes {
-            if let Some(HostPort { host: Host::Name(name), port }) = route.remote.address() {
-                if let Err(error) =
-                    self.shared.resolver.ask((name.clone(), *port), None, Asker::Operator)
-                {
-                    warn!("cannot look up {name}: {error}");
-                }
-            }
+    fn answer_connections(&mut self) {
+        while let Some((id, question)) = self.shared.questions.pop() {
+            let answer = self.view().answer(question);
+            self.visit(id, |connection, route, shared| {
+                connection.on_answer(&answer, route, shared)
+            });
         }
     }
+
+    fn obey(&mut self, order: Order) {
+        // Whoever has asked may be gone.
+        match order {
+            Order::Ask(question, to) => drop(to.send(self.view().answer(question))),
+            Order::Count(to) => drop(to.send(self.table.len())),
+            Order::Close(id, code) => self.close(id, Why::Requested, code),
+            Order::Shutdown(drain) => self.stop(drain),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        let Self { table, routes, listening, shared, .. } = self;
+        View { table, routes, listening, shared }
+    }
+
+    // Names.
 
     fn on_answers(&mut self) {
         while let Some(((name, _), answer, waiting)) = self.shared.resolver.next() {
             for who in waiting {
                 match (who, &answer) {
-                    (Some(key), answer) => self.visit(key, |connection, route, shared| {
+                    (Some(id), answer) => self.visit(id, |connection, route, shared| {
                         connection.on_resolved(answer, route, shared);
                         connection.serve(route, shared)
                     }),
@@ -432,54 +467,6 @@ impl Proxy {
             if let Some(more) = throttle.say(self.shared.now) {
                 warn!("{what} {target}: {error}{more}");
             }
-        }
-    }
-
-    /// Says which routes let in whoever reaches them from elsewhere.
-    fn check_exposure(&self) {
-        for (listener, route) in self.listeners.iter().zip(&self.routes) {
-            let exposed = listener.address().is_some_and(|address| !address.ip().is_loopback());
-            if let (true, Some(options)) = (exposed, access::remedy(route)) {
-                let shown = listener.shown();
-                warn!("{shown} lets in everybody who can reach it; add {options}, or listen on 127.0.0.1");
-            }
-        }
-    }
-
-    /// Raises the limit of open files, and says if it does not suffice.
-    fn check_descriptors(&self) {
-        // Two a connection, and a few of our own.
-        let wanted = 2 * self.max_connections as u64 + 16;
-        match sys::raise_descriptor_limit() {
-            Ok(limit) if limit < wanted => warn!(
-                "--max-connections {} needs {wanted} open files, the limit is {limit}; \
-                 raise it (ulimit -n) or serve fewer",
-                self.max_connections
-            ),
-            Ok(_) => {}
-            Err(error) => error!("cannot read the limit of open files: {error}"),
-        }
-    }
-}
-
-/// Lets one of many like messages through, each minute.
-#[derive(Default)]
-struct Throttle {
-    next: Option<Time>,
-    unsaid: u64,
-}
-
-impl Throttle {
-    /// What to add to the message; `None` if it is not to be said now.
-    fn say(&mut self, now: Time) -> Option<String> {
-        if self.next.is_some_and(|next| now < next) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.next = Some(now + SAY_AGAIN);
-        match std::mem::take(&mut self.unsaid) {
-            0 => Some(String::new()),
-            n => Some(format!(" ({n} more in the last minute)")),
         }
     }
 }

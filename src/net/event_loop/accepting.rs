@@ -1,0 +1,95 @@
+//! Who is waiting at the listeners, and how many of them are let in.
+
+use std::io;
+use std::time::Duration;
+
+use log::{debug, warn};
+
+use super::Proxy;
+use crate::net::clients::Place;
+use crate::net::connection::Connection;
+use crate::net::events::Event;
+use crate::net::sys;
+
+/// Connections accepted in one visit to a listener.
+pub const ACCEPTS_PER_VISIT: usize = 64;
+
+/// Connections beyond `--max-connections` that are told so at once; more wait in the backlog.
+const REFUSED_AT_ONCE: usize = 64;
+
+/// How soon to accept again after descriptors ran out, if none is freed before.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    pub(super) fn accept_all(&mut self) {
+        if self.stops_at.is_some() || self.accept_again.is_some_and(|at| at > self.shared.now) {
+            return;
+        }
+        self.accept_again = None;
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_VISIT {
+                if !self.may_accept(index) {
+                    break;
+                }
+                self.accept(index);
+            }
+        }
+    }
+
+    pub(super) fn may_accept(&self, index: usize) -> bool {
+        self.listeners[index].ready
+            && self.accept_again.is_none()
+            && self.table.len() < self.max_connections + REFUSED_AT_ONCE
+    }
+
+    fn accept(&mut self, index: usize) {
+        let listener = &mut self.listeners[index];
+        let (transport, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                listener.ready = false;
+                return;
+            }
+            Err(error) if sys::is_exhaustion(&error) => {
+                self.accept_again = Some(self.shared.now + ACCEPT_RETRY);
+                if let Some(more) = self.exhaustion.say(self.shared.now) {
+                    warn!("cannot accept: {error}; raise the limit of open files{more}");
+                    let what = format!("cannot accept: {error}");
+                    self.shared.tell(|| Event::Error { id: None, what });
+                }
+                return;
+            }
+            // Who was waiting has gone, or the network had an error for it (accept(2)).
+            Err(error) => return debug!("accept: {error}"),
+        };
+        let id = self.table.next_id();
+        let route = (index, &self.routes[index]);
+        let place = self.shared.clients.arrive(id, peer, &route.1.access);
+        if place == Place::Unheard {
+            self.shared.stats.unheard += 1;
+            return debug!("a connection too many of its client is closed");
+        }
+        let admitted = place == Place::Free
+            && self.shared.admitted < self.max_connections
+            && !self.shared.pool.is_full();
+        match Connection::accepted(transport, id, route, admitted, &mut self.shared) {
+            Ok(connection) => {
+                match peer {
+                    Some(peer) => debug!("{} accepted peer={peer}", id),
+                    None => debug!("{} accepted", id),
+                }
+                self.shared.stats.accepted += 1;
+                self.shared.admitted += usize::from(admitted);
+                self.table.insert(connection);
+                self.shared.tell(|| Event::Opened { id, peer, route: index });
+                self.visit(id, Connection::begin);
+            }
+            Err(error) => {
+                self.shared.clients.leave(id);
+                warn!("cannot watch a connection: {error}");
+                let what = format!("cannot watch a connection: {error}");
+                self.shared.tell(|| Event::Error { id: None, what });
+            }
+        }
+    }
+}
