@@ -16,7 +16,7 @@ use ws_tcp_proxy::proto::encoding::{ChunkError, Encoding, MAX_PREFIX};
 use ws_tcp_proxy::proto::frame::{FrameError, Opcode, Role};
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::proto::message::Kind;
-use ws_tcp_proxy::session::{Framing, Options, Session, MAX_CONTROL_FRAME};
+use ws_tcp_proxy::session::{Passing, Options, Session, MAX_CONTROL_FRAME};
 use ws_tcp_proxy_fuzz::chunk;
 use ws_tcp_proxy_fuzz::cuts::Cuts;
 use ws_tcp_proxy_fuzz::ear::{Ear, Said};
@@ -27,7 +27,7 @@ use ws_tcp_proxy_fuzz::receiver::{receive, Outcome};
 const OPTIONS: Options = Options {
     encoding: Encoding::Chunk,
     text_lossy: false,
-    framing: Framing::Raw,
+    passing: Passing::Stream,
     max_message: 0,
     half_close: None,
 };

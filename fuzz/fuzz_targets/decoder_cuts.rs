@@ -11,7 +11,7 @@
 use libfuzzer_sys::fuzz_target;
 use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::{FrameError, Role};
-use ws_tcp_proxy::session::{Framing, Options};
+use ws_tcp_proxy::session::{Passing, Options};
 use ws_tcp_proxy_fuzz::cuts::Cuts;
 use ws_tcp_proxy_fuzz::ear::{assert_begins, messages, Ear, Said};
 use ws_tcp_proxy_fuzz::input::Input;
@@ -30,8 +30,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(listen(Ear::new(role, max_message), wire, cuts), said, "{cuts:?}");
     }
     for encoding in Encoding::ALL {
-        let framing = Framing::Raw;
-        let options = Options { encoding, framing, max_message, ..Options::default() };
+        let passing = Passing::Stream;
+        let options = Options { encoding, passing, max_message, ..Options::default() };
         let outcome = expected(role, max_message, encoding, wire);
         for cuts in cuts {
             assert_eq!(receive(role, options, wire, cuts), outcome, "{encoding} {cuts:?}");
@@ -51,8 +51,8 @@ fn listen(mut ear: Ear, wire: &[u8], cuts: Cuts) -> Vec<Said> {
 
 /// The peer of an echo hears its own messages, up to the first that it got wrong.
 fn echo(role: Role, max_message: u64, wire: &[u8], cuts: Cuts) {
-    let (encoding, framing) = (Encoding::Text, Framing::Frames);
-    let options = Options { encoding, framing, max_message, ..Options::default() };
+    let (encoding, passing) = (Encoding::Text, Passing::Frames);
+    let options = Options { encoding, passing, max_message, ..Options::default() };
     let outcome = receive(role, options, wire, cuts);
     let said = listen(Ear::until_close(role, max_message), wire, Cuts::Whole);
     let heard = listen(Ear::new(role.peer(), 0), &outcome.bytes, Cuts::Whole);

@@ -6,7 +6,7 @@ use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::{Opcode, Role};
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::proto::message::Kind;
-use ws_tcp_proxy::session::{Framing, Options, Session, Stop};
+use ws_tcp_proxy::session::{Passing, Options, Session, Stop};
 
 use super::Setup;
 use crate::ear::{Ear, Said};
@@ -48,8 +48,8 @@ pub struct Inbound {
 impl Inbound {
     pub fn new(setup: Setup) -> Self {
         let Setup { encoding, lossy: text_lossy, max_message, shape, .. } = setup;
-        let framing = Framing::Pieces;
-        let options = Options { encoding, text_lossy, framing, max_message, ..Options::default() };
+        let passing = Passing::Pieces;
+        let options = Options { encoding, text_lossy, passing, max_message, ..Options::default() };
         Self {
             session: Session::new(shape.role(), options),
             hot: Hot::new(1 << 16),
