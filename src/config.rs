@@ -111,13 +111,19 @@ pub enum Local {
     Stream(Bind),
     /// A listener for HTTP `CONNECT`, whose clients name the target: `connect://`.
     Connect(Bind),
+    /// Where those who run the proxy may ask about it (`--admin`), for [`Remote::Admin`] alone. Its
+    /// connections have a place of their own, and are counted nowhere.
+    Admin(Bind),
 }
 
 impl Local {
     /// The socket, whatever is spoken on it.
     pub fn bind(&self) -> &Bind {
         match self {
-            Self::WebSocket(bind) | Self::Stream(bind) | Self::Connect(bind) => bind,
+            Self::WebSocket(bind)
+            | Self::Stream(bind)
+            | Self::Connect(bind)
+            | Self::Admin(bind) => bind,
         }
     }
 
@@ -127,6 +133,7 @@ impl Local {
             Self::WebSocket(_) => ("ws://", "ws+unix:"),
             Self::Stream(_) => ("tcp://", "unix:"),
             Self::Connect(_) => ("connect://", "connect+unix:"),
+            Self::Admin(_) => ("http://", "http+unix:"),
         }
     }
 }
@@ -161,6 +168,8 @@ pub enum Remote {
     Token(PathBuf),
     /// Where the query of the request says.
     Query,
+    /// The proxy itself, which is asked about what it does. For [`Local::Admin`] alone.
+    Admin,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
@@ -176,6 +185,7 @@ impl Remote {
             | Self::Json
             | Self::Token(_)
             | Self::Query
+            | Self::Admin
             | Self::Echo => None,
         }
     }
@@ -190,6 +200,7 @@ impl Remote {
             | Self::WebSocket(_)
             | Self::Connect
             | Self::Json
+            | Self::Admin
             | Self::Echo => false,
         }
     }
@@ -429,6 +440,7 @@ impl fmt::Display for Remote {
             Self::Json => f.write_str("json:"),
             Self::Token(path) => write!(f, "token:{}", path.display()),
             Self::Query => f.write_str("query:"),
+            Self::Admin => f.write_str("admin"),
             Self::Echo => f.write_str("echo"),
         }
     }

@@ -95,6 +95,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod buf;
 pub mod cli;
 pub mod config;

@@ -108,7 +108,7 @@ fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, gate: Gate) -> Option<Answer
             if let Some(answer) = opening.on_bytes(&mut hot, gate, limits) {
                 let answer = answer.map(|call| match call {
                     Call::WebSocket(admission) => admission,
-                    Call::Page(visit) => panic!("there are no pages: {visit:?}"),
+                    other => panic!("there is nothing else: {other:?}"),
                 });
                 let rest = match &answer {
                     Ok(_) => [hot.input(), &wire[at..]].concat(),

@@ -68,7 +68,7 @@ fn parse(wire: &[u8], limits: &Limits, gate: Gate, facts: Facts) {
     assert!(len <= wire.len() && len <= sizes.bytes);
     assert_eq!(Request::parse(&wire[..len - 1], sizes), Ok(None), "the last byte completes it");
     let upgrades = |line: &[u8]| line.to_ascii_lowercase() == b"websocket";
-    assert!(!request.field_lines("Upgrade").any(upgrades));
+    assert!(!request.field_lines("Upgrade").any(upgrades) || request.asks_for_websocket());
     match Visit::welcome(&request, gate) {
         Ok(visit) => {
             assert_ne!(request.method, Method::Other);
@@ -153,7 +153,7 @@ fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, gate: Gate) -> Option<Answer
             if let Some(met) = opening.on_bytes(&mut hot, gate, limits) {
                 let met = met.map(|call| match call {
                     Call::Page(visit) => Some(visit),
-                    Call::WebSocket(_) => None,
+                    _ => None,
                 });
                 let refused = Refusal::from(HandshakeError::NotAnUpgrade { head: false }).status;
                 assert!(met.as_ref().err().map_or(true, |refusal| {

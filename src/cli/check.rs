@@ -23,7 +23,9 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
     let mut text = String::from("routes:\n");
     for route in &config.routes {
         line(&mut text, format_args!("  {} -> {}", route.local, route.remote));
-        line(&mut text, format_args!("    {}", messages(&route.messages)));
+        if route.remote != Remote::Admin {
+            line(&mut text, format_args!("    {}", messages(&route.messages)));
+        }
         let access = access(route);
         if !access.is_empty() {
             line(&mut text, format_args!("    {}", access.join("; ")));
@@ -215,6 +217,9 @@ mod tests {
             assert!(text.contains(line), "{text}");
         }
         assert!(text.contains("  who they are, "), "{text}");
+        let text = describe(&config_of("-r a:1 --admin [::1]:0 --admin-token-file x"), 512);
+        let admin = "  http://[::1]:0 -> admin\n    clients show bearer from x\nmemory";
+        assert!(text.contains(admin), "{text}");
     }
 
     #[test]

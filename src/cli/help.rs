@@ -102,7 +102,7 @@ topics:
   messages    encodings and subprotocols
   relay       CONNECT and JSON, rules about targets
   access      who may connect: pages, credentials, addresses
-  http        files for browsers
+  http        files for browsers; health, metrics, connections
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -268,7 +268,7 @@ again. Over plain ws:// whoever listens in sees all of it.
 ";
 
 const HTTP: &str = "\
-HTTP: what requests get that ask for no WebSocket. Without this, 426
+HTTP: requests that ask for no WebSocket. Without these they are answered 426
 
       --web DIR             on a WebSocket listener: the files beneath DIR, for
                             GET and HEAD, one request on each connection
@@ -287,6 +287,15 @@ since a page that is loaded has none. A request for a WebSocket on the same port
 is one as before.
 
 Of several routes each may have its own, as with --help messages.
+
+      --admin ENDPOINT      answer those who run the proxy, at HOST:PORT,
+                            unix:/path, unix:@name, fd:N or systemd:NAME
+      --admin-token-file FILE  only who shows a line of FILE as a bearer token.
+                            Without it ENDPOINT is this host's alone: 127.0.0.1,
+                            [::1], localhost or a unix socket
+
+It has /healthz, /version, /metrics for Prometheus, and /connections, every
+connection in JSON. Who asks there counts in no figure and in no limit.
 ";
 
 const LIMITS: &str = "\

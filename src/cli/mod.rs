@@ -1,13 +1,14 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
-//! `route_options`, `messages`, `access`, `need`), endpoints (`endpoint`, `address`), durations and sizes
+//! `route_options`, `messages`, `access`, `admin`, `need`), endpoints (`endpoint`, `address`), durations and sizes
 //! (`units`), what is said of wrong ones (`usage`), and what `--help` and `--check` answer (`help`,
 //! `check`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
 mod access;
 mod address;
+mod admin;
 mod check;
 mod endpoint;
 mod help;
@@ -24,6 +25,7 @@ use std::ffi::OsString;
 use log::LevelFilter;
 
 use crate::config::{Config, Limits};
+use admin::AdminOptions;
 use options::{Action, Opt};
 use routes::Routes;
 use usage::{printable, Argument, Flaw};
@@ -56,6 +58,7 @@ pub enum Command {
 /// What has been read so far.
 struct CommandLine {
     routes: Routes,
+    admin: AdminOptions,
     limits: Limits,
     level: LevelFilter,
     check: bool,
@@ -109,6 +112,7 @@ impl CommandLine {
     fn new() -> Self {
         Self {
             routes: Routes::default(),
+            admin: AdminOptions::default(),
             limits: Limits::default(),
             level: LevelFilter::Info,
             check: false,
@@ -116,7 +120,10 @@ impl CommandLine {
     }
 
     fn finish(self) -> Result<Command, UsageError> {
-        let config = Config { routes: self.routes.finish()?, limits: self.limits };
+        let mut routes = self.routes.finish()?;
+        let admin = self.admin.route(&routes)?;
+        routes.extend(admin);
+        let config = Config { routes, limits: self.limits };
         let Limits { buffer_size, max_memory, .. } = config.limits;
         if max_memory < buffer_size {
             let [kept, buffer] = [max_memory, buffer_size].map(|n| units::size_text(n as u64));

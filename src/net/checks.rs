@@ -1,13 +1,15 @@
-//! What is worth a warning before anybody is served.
+//! What is worth a warning, or an error, before anybody is served.
 //!
 //! Owns the sentences. Changes nothing: neither the process's limits nor the routes.
+
+use std::io;
 
 use log::{error, warn};
 
 use super::listener::Listener;
 use super::resolve::{Asker, Resolver};
 use super::sys;
-use crate::config::{Host, HostPort, Route};
+use crate::config::{Host, HostPort, Local, Route};
 use crate::policy::access;
 
 /// Has every name looked up, so that one without an address is said at once.
@@ -19,6 +21,24 @@ pub fn names(routes: &[Route], resolver: &mut Resolver) {
             }
         }
     }
+}
+
+/// Refuses a listener for those who run the proxy that others can reach, unless they must show a
+/// token.
+///
+/// # Errors
+/// With the address and what to do about it.
+pub fn admin(listener: &Listener, route: &Route) -> io::Result<()> {
+    let exposed = listener.address().is_some_and(|address| !address.ip().is_loopback());
+    if !exposed || !matches!(route.local, Local::Admin(_)) || route.access.asks_for_credentials() {
+        return Ok(());
+    }
+    let text = format!(
+        "cannot let anybody ask at --admin {}, which can be reached from elsewhere; \
+         listen on 127.0.0.1 or add --admin-token-file",
+        listener.shown()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 /// Says which routes let in whoever reaches them from elsewhere.

@@ -115,6 +115,7 @@ pub fn remedy(route: &Route) -> Option<&'static str> {
         (Local::WebSocket(_), _) => Some("--origin, --basic-file, --bearer-file or --client"),
         (Local::Connect(_), _) => Some("--proxy-basic-file or --client"),
         (Local::Stream(_), _) => Some("--client"),
+        (Local::Admin(_), _) => Some("--admin-token-file"),
     }
 }
 

@@ -3,13 +3,14 @@
 //!
 //! Owns the bytes of a head that is not complete. Never answers.
 
+use crate::admin::Inquiry;
 use crate::buf::hot::Hot;
-use crate::config::Limits;
+use crate::config::{Limits, Local};
 use crate::policy::admit::{admit, Admission, Refusal};
 use crate::policy::gate::Gate;
 use crate::policy::page::Visit;
 use crate::proto::handshake::{HandshakeError, HeadLimits, Request};
-use crate::proto::http;
+use crate::proto::http::{self, Method};
 use crate::proto::response::{Expectation, ResponseError};
 
 /// A request that is welcome.
@@ -19,6 +20,8 @@ pub enum Call {
     WebSocket(Admission),
     /// It is for a page, on a route that has some.
     Page(Visit),
+    /// It is from whoever runs the proxy, where they may ask.
+    Admin(Inquiry),
 }
 
 /// A request head under way.
@@ -39,12 +42,18 @@ impl Opening {
         gate: Gate,
         limits: &Limits,
     ) -> Option<Result<Call, Refusal>> {
+        let is_admin = matches!(gate.route.local, Local::Admin(_));
         let met = self.0.on_bytes(hot.input(), false, limits, |wire, sizes| {
+            if is_admin {
+                return plain(wire, sizes, |request| {
+                    Inquiry::welcome(request, gate).map(Call::Admin)
+                });
+            }
             match Request::parse(wire, sizes) {
                 Ok(Some((request, len))) => Some((admit(&request, gate).map(Call::WebSocket), len)),
                 Ok(None) => None,
                 Err(HandshakeError::NotAnUpgrade { .. }) if gate.route.web.is_some() => {
-                    visit(wire, sizes, gate)
+                    plain(wire, sizes, |request| visit(request, gate))
                 }
                 Err(error) => Some((Err(error.into()), wire.len())),
             }
@@ -53,13 +62,26 @@ impl Opening {
     }
 }
 
-/// What becomes of a request that is not for a WebSocket.
-fn visit(wire: &[u8], sizes: HeadLimits, gate: Gate) -> Option<(Result<Call, Refusal>, usize)> {
+/// What `judge` makes of a plain request, and how long that is.
+fn plain(
+    wire: &[u8],
+    sizes: HeadLimits,
+    judge: impl FnOnce(&http::Request) -> Result<Call, Refusal>,
+) -> Option<(Result<Call, Refusal>, usize)> {
     match http::Request::parse(wire, sizes) {
-        Ok(Some((request, len))) => Some((Visit::welcome(&request, gate).map(Call::Page), len)),
+        Ok(Some((request, len))) => Some((judge(&request), len)),
         Ok(None) => None,
         Err(error) => Some((Err(error.into()), wire.len())),
     }
+}
+
+/// Whether a request that cannot become a WebSocket is one for a page.
+fn visit(request: &http::Request, gate: Gate) -> Result<Call, Refusal> {
+    if request.asks_for_websocket() {
+        let head = request.method == Method::Head;
+        return Err(HandshakeError::NotAnUpgrade { head }.into());
+    }
+    Visit::welcome(request, gate).map(Call::Page)
 }
 
 /// An answer under way.
@@ -182,7 +204,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Route;
+    use crate::config::{Remote, Route};
     use crate::policy::gate::Secrets;
     use crate::proto::response::ClientRequest;
     use crate::testing;
@@ -207,7 +229,7 @@ mod tests {
             hot.commit(piece.len());
             if let Some(answer) = opening.on_bytes(&mut hot, gate, &limits) {
                 let rest = [hot.input(), &wire[cut..]].concat();
-                let met = |call| if matches!(call, Call::Page(_)) { 200 } else { 101 };
+                let met = |call| if matches!(call, Call::WebSocket(_)) { 101 } else { 200 };
                 return Some((answer.map(met).map_err(|r| r.status.code()), rest));
             }
             assert!(hot.input().is_empty());
@@ -254,6 +276,17 @@ mod tests {
         }
         let wire = [page.as_bytes(), b"more"].concat();
         assert_eq!(fed_on(&web, &wire, &[3]).unwrap().1, b"more");
+        let bind = testing::route().local.bind().clone();
+        let admin = Route::new(Local::Admin(bind), Remote::Admin);
+        let ask = page.replace("/a", "/metrics").replace("Host: a", "Host: [::1]");
+        for (head, met) in [
+            (ask.clone(), Ok(200)),
+            (ask.replace("\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n"), Ok(200)),
+            (ask.replace("metrics", "a"), Err(404)),
+            (HEAD.to_owned(), Err(403)),
+        ] {
+            assert_eq!(fed_on(&admin, head.as_bytes(), &[3]).unwrap().0, met, "{head}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use log::{debug, info};
 use mio::event::Event as Readiness;
 
-use super::{send, token, Behind, Connection, Goal, Shared};
+use super::{send, token, Behind, Connection, Goal, Seat, Shared};
 use crate::config::{Destination, Host, HostPort, Remote, Route};
 use crate::net::clients::Place;
 use crate::net::dial::{Address, Attempt, Dial, DialError};
@@ -100,7 +100,7 @@ impl Connection {
             shared.clients.stand_behind(self.id, client);
         }
         let reason = match shared.clients.place(self.id) {
-            Place::Free if self.admitted => return None,
+            Place::Free if self.seat == Seat::Admitted => return None,
             Place::Free => "the proxy serves as many connections as it may; try again later",
             Place::Refused | Place::Unheard => {
                 "your address has as many connections as one may; end one, or try again later"
@@ -170,7 +170,8 @@ impl Connection {
             shared.stats.connect.add(shared.now - dial.since);
         }
         let far = match &route.remote {
-            Remote::Echo => Far::Echo,
+            // The latter is never dialled.
+            Remote::Echo | Remote::Admin => Far::Echo,
             Remote::Tcp(_)
             | Remote::Unix(_)
             | Remote::Connect

@@ -59,6 +59,8 @@ pub struct Shared {
     pub now: Time,
     /// Connections that count among `--max-connections`: those that are not refused.
     pub admitted: usize,
+    /// Connections that ask about the proxy and are answered.
+    pub informed: usize,
     /// By route.
     pub secrets: Files,
     /// By route.
@@ -106,6 +108,7 @@ impl Shared {
 /// How connections of that route begin.
 fn entrance(route: &Route) -> Entrance {
     match (&route.local, &route.remote) {
+        (Local::Admin(_), _) => Entrance::WebSocket { names: None },
         (Local::WebSocket(_), remote) => {
             let names = match remote {
                 Remote::Connect => Some(Names::Connect(Connect::Answer)),
@@ -118,6 +121,19 @@ fn entrance(route: &Route) -> Entrance {
         (Local::Connect(_), _) => Entrance::Connect(Connect::Forward(route.form)),
         (Local::Stream(_), _) => Entrance::Stream,
     }
+}
+
+/// Among whom a connection counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seat {
+    /// Nobody: there is no place for it.
+    None,
+    /// `--max-connections`
+    Admitted,
+    /// Nobody, since it came to ask about the proxy.
+    Asking,
+    /// Those who are answered at once.
+    Informed,
 }
 
 /// What is to become of a connection after a visit.
@@ -141,8 +157,7 @@ pub struct Connection {
     pub scheduled: Time,
     id: ConnectionId,
     route: u16,
-    /// Whether it has a place among `--max-connections`.
-    admitted: bool,
+    seat: Seat,
     /// Whether it is in the runnable list.
     pub listed: bool,
 }
@@ -151,7 +166,7 @@ impl Connection {
     /// What one costs in the tables: itself, its session, its timer.
     pub const BYTES: usize = size_of::<Option<Self>>() + size_of::<Session>() + 32;
 
-    /// A connection that was accepted on that route. One that is not `admitted` is answered 503.
+    /// A connection that was accepted on that route. One without a seat is answered 503.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
@@ -159,7 +174,7 @@ impl Connection {
         mut transport: Transport,
         id: ConnectionId,
         (index, route): (usize, &Route),
-        admitted: bool,
+        seat: Seat,
         shared: &mut Shared,
     ) -> io::Result<Self> {
         transport.register(&shared.registry, token(id.slot, 0))?;
@@ -174,7 +189,7 @@ impl Connection {
             scheduled: Time::NEVER,
             id,
             route: index as u16,
-            admitted,
+            seat,
             listed: false,
         })
     }
@@ -189,9 +204,24 @@ impl Connection {
         usize::from(self.route)
     }
 
-    /// From now on it does not count among `--max-connections`.
+    /// From now on it does not count among those there are at most.
     fn give_place_up(&mut self, shared: &mut Shared) {
-        shared.admitted -= usize::from(std::mem::take(&mut self.admitted));
+        self.seat = match self.seat {
+            Seat::Admitted => {
+                shared.admitted -= 1;
+                Seat::None
+            }
+            Seat::Informed => {
+                shared.informed -= 1;
+                Seat::Asking
+            }
+            seat => seat,
+        };
+    }
+
+    /// Whether it asks about the proxy: then it counts nowhere.
+    pub fn asks_about_us(&self) -> bool {
+        matches!(self.seat, Seat::Asking | Seat::Informed)
     }
 
     /// When it is to be looked at without an event.
@@ -267,7 +297,8 @@ impl Connection {
     }
 
     /// What it asked for in [`Shared::questions`] is known.
-    pub fn on_answer(&mut self, _answer: &Answer, route: &Route, shared: &mut Shared) -> Next {
+    pub fn on_answer(&mut self, answer: &Answer, route: &Route, shared: &mut Shared) -> Next {
+        self.pass_answer_on(answer, shared);
         self.serve(route, shared)
     }
 
@@ -403,6 +434,7 @@ impl Connection {
             Step::Admit(names) => self.admit(names, route, shared),
             Step::Dial => self.start_dial(route, shared),
             Step::Serve(visit) => self.serve_page(&visit, shared),
+            Step::Inform(inquiry) => self.inform(inquiry, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
                 let error = self.without_secrets(error.to_string(), route, shared);

@@ -1,15 +1,21 @@
-//! From a request for a page to the page, or to a refusal.
+//! From a request for a page, or for what the proxy knows of itself, to the answer.
 
 use std::io::{self, Seek, SeekFrom};
 
 use log::debug;
 
-use super::{send, Connection, Shared};
+use super::{send, Connection, Seat, Shared};
+use crate::admin::{Inquiry, Knowledge, Topic};
 use crate::net::end::End;
 use crate::net::files::Found;
+use crate::net::inquiry::{Answer, Question};
 use crate::net::transport::Transport;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::page::{Page, Visit};
+
+/// Answers about the proxy that are under way at once. Each is made as a whole, and waits in memory
+/// for somebody who may read slowly.
+const INFORMED_AT_ONCE: usize = 8;
 
 impl Connection {
     /// A page is asked for. What came behind the request means nothing: one is answered.
@@ -61,6 +67,39 @@ impl Connection {
                 let reason = "the proxy cannot open this page now; try again later";
                 visit.refused(Status::Unavailable, reason)
             }
+        }
+    }
+
+    /// What the proxy knows is asked for.
+    pub(super) fn inform(&mut self, inquiry: Inquiry, shared: &mut Shared) {
+        shared.hot.drop_input();
+        if shared.informed >= INFORMED_AT_ONCE {
+            let reason = "many others are being answered; try again later";
+            return self.refuse(&inquiry.refused(Status::Unavailable, reason), shared);
+        }
+        shared.informed += 1;
+        self.seat = Seat::Informed;
+        match inquiry.topic {
+            Topic::Health | Topic::Version => self.tell(inquiry, Knowledge::Nothing, shared),
+            Topic::Metrics => shared.questions.push((self.id, Question::Stats)),
+            Topic::Connections => shared.questions.push((self.id, Question::Connections)),
+        }
+    }
+
+    /// It is known now.
+    pub(super) fn pass_answer_on(&mut self, answer: &Answer, shared: &mut Shared) {
+        let Some(inquiry) = self.link.inquiry() else { return };
+        let knowledge = match answer {
+            Answer::Stats(stats) => Knowledge::Stats(stats),
+            Answer::Connections(all) => Knowledge::Connections(all),
+        };
+        self.tell(inquiry, knowledge, shared);
+    }
+
+    /// The answer goes out as a head alone: what is not taken at once waits like any other bytes.
+    fn tell(&mut self, inquiry: Inquiry, knowledge: Knowledge, shared: &mut Shared) {
+        if let Some(head) = inquiry.answer(knowledge) {
+            self.begin_page(&Page { status: 200, head, body: 0..0 }, None, shared);
         }
     }
 

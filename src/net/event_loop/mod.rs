@@ -103,6 +103,7 @@ impl Proxy {
         let mut listeners = Vec::with_capacity(routes.len());
         for (index, route) in routes.iter().enumerate() {
             let mut listener = Listener::open(&route.local, &limits)?;
+            checks::admin(&listener, route)?;
             listener.register(poll.registry(), Token(LISTENERS + index))?;
             listeners.push(listener);
         }
@@ -119,6 +120,7 @@ impl Proxy {
             clients: Clients::new(limits.max_per_client),
             passed: BTreeMap::new(),
             admitted: 0,
+            informed: 0,
             dial_failures: Vec::new(),
             stats: Stats::new(SystemTime::now()),
             events: None,
@@ -360,7 +362,7 @@ impl Proxy {
             return;
         }
         self.stops_at = Some(at);
-        info!("stopping: {} connections to end", self.table.len());
+        info!("stopping: {} connections to end", self.view().count());
         self.listeners.clear();
         for id in self.table.ids() {
             self.close(id, Why::Shutdown, CloseCode::GOING_AWAY);
@@ -382,7 +384,7 @@ impl Proxy {
     fn report(&mut self) {
         info!(
             "{} connections, {} bytes kept of {}",
-            self.table.len(),
+            self.view().count(),
             self.shared.pool.lent(),
             self.shared.limits.max_memory
         );
@@ -426,7 +428,7 @@ impl Proxy {
         // Whoever has asked may be gone.
         match order {
             Order::Ask(question, to) => drop(to.send(self.view().answer(question))),
-            Order::Count(to) => drop(to.send(self.table.len())),
+            Order::Count(to) => drop(to.send(self.view().count())),
             Order::Close(id, code) => self.close(id, Why::Requested, code),
             Order::Shutdown(drain) => self.stop(drain),
         }

@@ -22,7 +22,7 @@ pub enum Method {
     Other,
 }
 
-/// A request that asks for no WebSocket.
+/// A request for a page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// What is to be done.
@@ -37,7 +37,7 @@ impl<'a> Request<'a> {
     /// Reads a head from the start of `wire` and says how long it is; `Ok(None)` asks for more.
     ///
     /// # Errors
-    /// It is no good head, or a request for a WebSocket that is none.
+    /// It is no good head.
     pub fn parse(
         wire: &'a [u8],
         limits: HeadLimits,
@@ -52,9 +52,6 @@ impl<'a> Request<'a> {
         // A complete parse has set both.
         let (target, version) = (head.path.unwrap_or("/"), head.version.unwrap_or(0));
         let fields = Fields(head.headers);
-        if fields.has_token("Upgrade", "websocket") {
-            return Err(HandshakeError::NotAnUpgrade { head: method == Method::Head });
-        }
         // RFC 9112 §3.2.
         if fields.one("Host")?.is_none() && version > 0 {
             return Err(HandshakeError::Malformed("no Host in the request"));
@@ -62,6 +59,11 @@ impl<'a> Request<'a> {
         let count = fields.0.len();
         lines.truncate(count);
         Ok(Some((Self { method, target, fields: lines }, len)))
+    }
+
+    /// Whether it asks for a WebSocket, however badly.
+    pub fn asks_for_websocket(&self) -> bool {
+        Fields(&self.fields).has_token("Upgrade", "websocket")
     }
 
     /// What follows the `?` of the target, without it.
@@ -141,6 +143,20 @@ mod tests {
     }
 
     #[test]
+    fn tells_who_asks_for_a_websocket() {
+        for (field, asks) in [
+            ("Upgrade: WebSocket", true),
+            ("Upgrade: h2c\r\nUPGRADE: a, websocket", true),
+            ("Upgrade: h2c", false),
+            ("Connection: websocket", false),
+        ] {
+            let head = SAMPLE.replace("Host: a", &format!("Host: a\r\n{field}"));
+            let (request, _) = Request::parse(head.as_bytes(), LIMITS).unwrap().unwrap();
+            assert_eq!(request.asks_for_websocket(), asks, "{field}");
+        }
+    }
+
+    #[test]
     fn an_older_http_needs_no_host() {
         let old = "GET / HTTP/1.0\r\n\r\n";
         assert!(matches!(Request::parse(old.as_bytes(), LIMITS), Ok(Some(_))));
@@ -148,10 +164,7 @@ mod tests {
 
     #[test]
     fn tells_what_is_wrong() {
-        use HandshakeError::{Malformed, NotAnUpgrade, Repeated};
-        let upgrade = SAMPLE.replace("Host: a", "Host: a\r\nUpgrade: WebSocket");
-        assert_eq!(error(&upgrade), NotAnUpgrade { head: false });
-        assert_eq!(error(&upgrade.replace("GET", "HEAD")), NotAnUpgrade { head: true });
+        use HandshakeError::{Malformed, Repeated};
         assert_eq!(error(&SAMPLE.replace("Host: a", "Host: a\r\nHost: a")), Repeated("Host"));
         assert!(matches!(error(&SAMPLE.replace("Host: a", "X: a")), Malformed(_)));
         assert!(matches!(error(&SAMPLE.replace("HTTP/1.1", "HTTP/3")), Malformed(_)));

@@ -50,6 +50,7 @@ use super::pipe::{Flow, Pipe};
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
 use super::{Passing, Stop, MAX_CONTROL_FRAME};
+use crate::admin::Inquiry;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::config::{Destination, Limits};
@@ -123,6 +124,8 @@ pub enum Step {
     Dial,
     /// A page is asked for: call [`Link::begin_page`], or [`Link::refuse`].
     Serve(Box<Visit>),
+    /// The same of an answer about the proxy, which may take a while.
+    Inform(Inquiry),
     /// The target agrees, and the relay has begun.
     Open(Opened),
     /// The target does not agree: call [`Link::refuse`].
@@ -345,6 +348,7 @@ impl Link {
             Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
                 Some(Ok(Call::Page(visit))) => self.expect_page(visit),
+                Some(Ok(Call::Admin(inquiry))) => self.expect_answer(inquiry),
                 Some(Ok(Call::WebSocket(mut admission))) => {
                     let names = match self.stage {
                         Stage::Head { names } => names,

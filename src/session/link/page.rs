@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::{Context, Link, Relayed, Stage, Step};
+use crate::admin::Inquiry;
 use crate::policy::page::Visit;
 use crate::session::deadlines::Deadline;
 use crate::session::leg::{Codec, Leg, Reading, Writing};
@@ -18,6 +19,8 @@ use crate::session::rates::Rates;
 pub(super) struct Asker {
     /// Who that is, where a trusted proxy has said so.
     pub client: Option<IpAddr>,
+    /// What is asked, where that is about the proxy.
+    inquiry: Option<Inquiry>,
 }
 
 impl Link {
@@ -31,9 +34,27 @@ impl Link {
 
     /// Leg 0 has asked for a page, which is to be found now.
     pub(super) fn expect_page(&mut self, visit: Visit) -> Step {
-        self.legs[0].codec = Codec::Raw;
-        self.stage = Stage::Page(Box::new(Asker { client: visit.client }));
+        self.await_page(Asker { client: visit.client, inquiry: None });
         Step::Serve(Box::new(visit))
+    }
+
+    /// The same of an answer about the proxy.
+    pub(super) fn expect_answer(&mut self, inquiry: Inquiry) -> Step {
+        self.await_page(Asker { client: None, inquiry: Some(inquiry) });
+        Step::Inform(inquiry)
+    }
+
+    fn await_page(&mut self, asker: Asker) {
+        self.legs[0].codec = Codec::Raw;
+        self.stage = Stage::Page(Box::new(asker));
+    }
+
+    /// What is asked about the proxy, until that is answered.
+    pub fn inquiry(&self) -> Option<Inquiry> {
+        match &self.stage {
+            Stage::Page(asker) => asker.inquiry,
+            _ => None,
+        }
     }
 
     /// The page is found: `len` bytes, behind a head with that status which goes to leg 0 first.

@@ -267,6 +267,7 @@ impl Script {
                 self.visit = Some(visit);
                 self.hot.drop_input();
             }
+            Step::Inform(_) => unreachable!("it is no listener for that"),
             Step::Open(opened) => self.on_open(opened),
             Step::Disagree(error) => {
                 let refusal = Refusal::new(Status::BadGateway, error.to_string());
