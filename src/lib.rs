@@ -1,5 +1,50 @@
 //! A WebSocket (RFC 6455) to byte-stream proxy: one thread, one poll loop, bounded memory.
 //!
+//! # In another program
+//!
+//! A [`Proxy`] is bound, moved to a thread of its own, and run there. It tells what happens, and its
+//! [`Handle`] looks at it and stops it from wherever one is needed:
+//!
+//! ```
+//! use std::net::TcpStream;
+//! use std::thread;
+//! use std::time::Duration;
+//!
+//! use ws_tcp_proxy::config::Config;
+//! use ws_tcp_proxy::{Event, Proxy};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::builder().local("127.0.0.1:0").remote("127.0.0.1:5000").build()?;
+//! let mut proxy = Proxy::bind(config)?;
+//! let address = proxy.local_addr().expect("it listens on TCP");
+//! let handle = proxy.handle();
+//! let serving = thread::spawn(move || {
+//!     proxy.run_with(|event| {
+//!         if let Event::Closed { id, why, stats } = event {
+//!             println!("{id} closed {why} {stats}");
+//!         }
+//!     })
+//! });
+//!
+//! let client = TcpStream::connect(address)?;
+//! assert!(handle.connection_count()? <= 1);
+//! assert_eq!(handle.stats()?.opened, 0); // it has not asked for a WebSocket
+//! drop(client);
+//!
+//! handle.shutdown(Duration::from_secs(5))?;
+//! serving.join().expect("it does not panic")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`config::Config::builder`] has a method for each option of the command line, under its name, with
+//! its default and its checks. Nothing of the process is touched: no signals unless
+//! [`Proxy::catch_signals`] is called, no limit of open files, no allocator, no logger. What there is
+//! to say goes to the `log` crate; peers that come and go are in the events.
+//!
+//! A program that has its own sockets needs none of this: [`session::endpoint::Endpoint`] is a
+//! WebSocket in either role from bytes to messages, and [`proto`] has the codec and the handshakes.
+//!
 //! # The map
 //!
 //! A module uses its own floor and those below, never above. Floors 0 and 1 are pure: no sockets,
@@ -11,9 +56,11 @@
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
+//! | | [`admin`] | what whoever runs the proxy may ask, and the words of the answers |
 //! | | [`stats`] | what there is to know of each connection, and of all together |
 //! | 2 world | [`net`] | sockets, names, signals and the loop that serves them |
 //! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
+//! | | [`logging`] | what the command says on stderr |
 //!
 //! To read it: this page, then `session/mod.rs`, `session/link/mod.rs`, `net/connection/mod.rs`,
 //! `net/event_loop/mod.rs`.
@@ -69,6 +116,10 @@
 //! with a file. [`policy::page`] judges it and writes the head; the body is leg 1, which says its
 //! bytes and ends like any stream. What it needs of backpressure, rates and timers is there already.
 //!
+//! Whoever runs the proxy asks it at a listener of its own ([`config::Local::Admin`]): [`admin`] judges
+//! the request, the loop answers between two turns with what [`stats`] has, and [`admin`] puts that
+//! into words. Such connections count nowhere.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always
@@ -99,6 +150,7 @@ pub mod admin;
 pub mod buf;
 pub mod cli;
 pub mod config;
+pub mod logging;
 pub mod net;
 pub mod policy;
 pub mod proto;

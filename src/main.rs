@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use log::LevelFilter;
 use ws_tcp_proxy::cli::{self, Command};
 use ws_tcp_proxy::config::Config;
+use ws_tcp_proxy::logging::{self, Format};
 use ws_tcp_proxy::net::sys;
 use ws_tcp_proxy::Proxy;
 
@@ -22,19 +23,19 @@ fn main() -> ExitCode {
         Command::Help(topic) => say(topic.text()),
         Command::Version => say(&format!("{}\n", cli::VERSION)),
         Command::Check { config } => say(&cli::describe(&config, Proxy::BYTES_PER_CONNECTION)),
-        Command::Run { config, level } => return run(config, level),
+        Command::Run { config, level, format } => return run(config, level, format),
     };
     // Whoever closed stdout early has seen enough.
     said.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-fn run(config: Config, level: LevelFilter) -> ExitCode {
+fn run(config: Config, level: LevelFilter, format: Format) -> ExitCode {
     sys::tune_allocator();
-    env_logger::Builder::new().filter_level(level).format_target(false).init();
+    logging::start(level, format);
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ws-tcp-proxy: {error}");
+            let _ = std::io::stderr().write_all(&format.failure(&error));
             ExitCode::FAILURE
         }
     }

@@ -352,6 +352,7 @@ The process
 
       --log-level LEVEL     off, error, warn, info, debug or trace [info]
   -d, --debug               --log-level debug
+      --log-format FORMAT   text, or json: an object in each line [text]
       --check               print routes and worst-case memory, and exit
   -h, --help [TOPIC]        print help, and exit
   -V, --version             print the version, and exit

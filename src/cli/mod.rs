@@ -3,12 +3,13 @@
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
 //! `route_options`, `messages`, `access`, `admin`, `need`), endpoints (`endpoint`, `address`), durations and sizes
 //! (`units`), what is said of wrong ones (`usage`), and what `--help` and `--check` answer (`help`,
-//! `check`).
+//! `check`). A program says the same by method calls (`builder`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
 mod access;
 mod address;
 mod admin;
+mod builder;
 mod check;
 mod endpoint;
 mod help;
@@ -25,11 +26,13 @@ use std::ffi::OsString;
 use log::LevelFilter;
 
 use crate::config::{Config, Limits};
+use crate::logging::Format;
 use admin::AdminOptions;
 use options::{Action, Opt};
 use routes::Routes;
 use usage::{printable, Argument, Flaw};
 
+pub use builder::Builder;
 pub use check::describe;
 pub use help::{Topic, VERSION};
 pub use usage::UsageError;
@@ -43,6 +46,8 @@ pub enum Command {
         config: Config,
         /// What is worth a line in the log.
         level: LevelFilter,
+        /// How such a line looks.
+        format: Format,
     },
     /// Print [`describe`] and exit 0.
     Check {
@@ -61,6 +66,7 @@ struct CommandLine {
     admin: AdminOptions,
     limits: Limits,
     level: LevelFilter,
+    format: Format,
     check: bool,
 }
 
@@ -115,6 +121,7 @@ impl CommandLine {
             admin: AdminOptions::default(),
             limits: Limits::default(),
             level: LevelFilter::Info,
+            format: Format::Text,
             check: false,
         }
     }
@@ -135,7 +142,7 @@ impl CommandLine {
         }
         Ok(match self.check {
             true => Command::Check { config },
-            false => Command::Run { config, level: self.level },
+            false => Command::Run { config, level: self.level, format: self.format },
         })
     }
 }
@@ -287,6 +294,10 @@ mod tests {
                 &["--log-level", "loud"],
                 "--log-level loud: is none of off, error, warn, info, debug, trace; \
                  write it like --log-level info",
+            ),
+            (
+                &["--log-format", "xml"],
+                "--log-format xml: is neither text nor json; write it like --log-format text",
             ),
             (
                 &["--encoding", "hex"],

@@ -10,6 +10,7 @@ use super::need::Need;
 use super::units::{count, keepalive, rate, size, switch as on_or_off, timer, timer_or_off};
 use super::{Argument, CommandLine, Flaw};
 use crate::config::Limits;
+use crate::logging::Format;
 
 /// A row of the table.
 #[derive(Clone, Copy)]
@@ -112,6 +113,7 @@ const OPTIONS: &[Opt] = &[
     limit("keepalive", "60s", |l, v| keepalive(v).map(|t| l.keepalive = t)),
     switch("reuse-port", |c| c.limits.reuse_port = true),
     value("log-level", "info", |c, a| log_level(&a.value).map(|level| c.level = level)),
+    value("log-format", "text", |c, a| log_format(&a.value).map(|format| c.format = format)),
     switch("debug", |c| c.level = LevelFilter::Debug).or('d'),
     switch("check", |c| c.check = true),
     Opt { name: "help", letter: Some('h'), example: "", action: Action::Help },
@@ -198,6 +200,11 @@ fn edits(a: &str, b: &str) -> usize {
 fn log_level(text: &str) -> Result<LevelFilter, Flaw> {
     text.parse().map_err(|_| Flaw::new("is none of off, error, warn, info, debug, trace"))
 }
+
+fn log_format(text: &str) -> Result<Format, Flaw> {
+    Format::named(text).ok_or_else(|| Flaw::new("is neither text nor json"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! What happens, for the program that the proxy is part of.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use crate::policy::admit::Status;
@@ -56,4 +57,37 @@ pub enum Event {
         /// What has gone wrong.
         what: String,
     },
+}
+
+impl Event {
+    /// Which connection it is about, if it is about one.
+    pub fn id(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Opened { id, .. }
+            | Self::Connected { id, .. }
+            | Self::Closed { id, .. }
+            | Self::Refused { id, .. } => Some(*id),
+            Self::Error { id, .. } => *id,
+        }
+    }
+}
+
+/// A line for a log, in the words that our own has.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { id, peer, route } => {
+                write!(f, "{id} accepted route={route}")?;
+                peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))
+            }
+            Self::Connected { id, target } => write!(f, "{id} open target={target}"),
+            Self::Closed { id, why, stats } => write!(f, "{id} closed {why} {stats}"),
+            Self::Refused { id, status, why } => {
+                let (code, name) = (status.code(), status.name());
+                write!(f, "{id} refused code={code} status={name} error={why:?}")
+            }
+            Self::Error { id: Some(id), what } => write!(f, "{id} {what}"),
+            Self::Error { id: None, what } => f.write_str(what),
+        }
+    }
 }

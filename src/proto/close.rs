@@ -49,6 +49,15 @@ impl CloseCode {
     }
 }
 
+/// As [`CloseCode::sendable`], and the error says which code is none.
+impl TryFrom<u16> for CloseCode {
+    type Error = FrameError;
+
+    fn try_from(code: u16) -> Result<Self, FrameError> {
+        Self::sendable(code).ok_or(FrameError::CloseCode(code))
+    }
+}
+
 /// The payload of a Close frame, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Close<'a> {
@@ -69,7 +78,7 @@ impl<'a> Close<'a> {
             [_] => return Err(FrameError::CloseLength),
             [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
         };
-        let code = CloseCode::sendable(code).ok_or(FrameError::CloseCode(code))?;
+        let code = CloseCode::try_from(code)?;
         let reason = std::str::from_utf8(reason).map_err(|_| FrameError::NotUtf8)?;
         Ok(Self { code, reason })
     }

@@ -10,6 +10,29 @@
 //! | 1 | 3 |   4    |  1   |    7    |    big endian      |             |
 //! +---+---+--------+------+---------+--------------------+-------------+
 //! ```
+//!
+//! Both ways, with the examples of §5.7:
+//!
+//! ```
+//! use ws_tcp_proxy::proto::frame::{FrameError, FrameHeader, Opcode, MAX_HEADER};
+//! use ws_tcp_proxy::proto::mask::Mask;
+//!
+//! let wire = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]; // masked "Hello"
+//! assert_eq!(FrameHeader::decode(&wire[..3]), Ok(None)); // more bytes are needed
+//! let (header, len) = FrameHeader::decode(&wire)?.expect("all of it is there");
+//! assert_eq!((header.fin, header.opcode, header.payload_len), (true, Opcode::Text, 5));
+//! let mut payload = wire[len..].to_vec();
+//! Mask::new(header.mask.expect("clients mask")).apply(&mut payload);
+//! assert_eq!(payload, b"Hello");
+//!
+//! let header = FrameHeader { fin: true, opcode: Opcode::Binary, mask: None, payload_len: 256 };
+//! let mut out = [0; MAX_HEADER];
+//! let len = header.encode(&mut out);
+//! assert_eq!(out[..len], [0x82, 0x7e, 0x01, 0x00]);
+//!
+//! assert_eq!(FrameHeader::decode(&[0x83]), Err(FrameError::Opcode(3)));
+//! # Ok::<(), FrameError>(())
+//! ```
 
 use std::fmt;
 

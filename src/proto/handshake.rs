@@ -3,6 +3,30 @@
 //!
 //! Owns what a request must be to become a WebSocket. Never decides whether it is welcome:
 //! that is [`crate::policy`]'s.
+//!
+//! ```
+//! use ws_tcp_proxy::proto::handshake::{switching_protocols, HandshakeError, HeadLimits, Request};
+//!
+//! let limits = HeadLimits { bytes: 8192, headers: 64 };
+//! let head = b"GET /chat?a=b HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+//!     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+//!     Sec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Version: 13\r\n\r\n";
+//!
+//! assert_eq!(Request::parse(&head[..100], limits)?, None); // more bytes are needed
+//! let (request, len) = Request::parse(head, limits)?.expect("all of it is there");
+//! assert_eq!((request.path, request.query, len), ("/chat", "a=b", head.len()));
+//! assert_eq!(request.subprotocols, ["chat", "superchat"]);
+//! assert_eq!(&request.accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="); // §1.3
+//!
+//! let response = switching_protocols(&request.accept, Some("chat"));
+//! assert!(response.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+//!
+//! let page = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
+//! assert!(matches!(Request::parse(page, limits), Err(HandshakeError::NotAnUpgrade { .. })));
+//! # Ok::<(), HandshakeError>(())
+//! ```
+//!
+//! What follows it is a [`crate::session::endpoint::Endpoint`]'s.
 
 use std::fmt;
 

@@ -15,6 +15,7 @@
 pub mod bucket;
 pub mod deadlines;
 pub mod ended;
+pub mod endpoint;
 mod leg;
 pub mod link;
 mod naming;
@@ -191,9 +192,14 @@ impl Session {
 
     /// A text message of our own as it goes over the wire, whatever the encoding of the stream.
     pub fn text(&mut self, text: &[u8], keys: &mut Keys) -> Vec<u8> {
+        self.message(Kind::Text, text, keys)
+    }
+
+    /// A whole message of our own, likewise.
+    pub fn message(&mut self, kind: Kind, payload: &[u8], keys: &mut Keys) -> Vec<u8> {
         self.sent += 1;
-        let mut out = vec![0; MAX_HEADER + text.len()];
-        let len = put_frame(&mut out, self.role, keys, Opcode::Text, text);
+        let mut out = vec![0; MAX_HEADER + payload.len()];
+        let len = put_frame(&mut out, self.role, keys, kind.opcode(), payload);
         out.truncate(len);
         out
     }

@@ -61,6 +61,8 @@ pub struct Proxy {
     listeners: Vec<Listener>,
     /// Where each route listens, as the user would write it.
     listening: Vec<String>,
+    /// The same as addresses, `None` for a unix socket.
+    addresses: Vec<Option<SocketAddr>>,
     table: Table,
     timers: Timers,
     /// Connections with more to do.
@@ -96,8 +98,10 @@ impl Proxy {
     /// Binds every route's listener. Nothing is accepted before [`Proxy::run`].
     ///
     /// # Errors
-    /// A listener that cannot be bound, with its address and what to do.
+    /// A listener that cannot be bound, with its address and what to do. `InvalidInput` for what cannot be
+    /// served, which [`Config::builder`] would not have built.
     pub fn bind(config: Config) -> io::Result<Self> {
+        checks::config(&config)?;
         let Config { routes, limits } = config;
         let poll = Poll::new()?;
         let mut listeners = Vec::with_capacity(routes.len());
@@ -127,12 +131,14 @@ impl Proxy {
             questions: Vec::new(),
             limits,
         };
+        let addresses = listeners.iter().map(Listener::address).collect();
         let listening = listeners.iter().map(|listener| listener.shown().to_owned()).collect();
         Ok(Self {
             poll,
             routes,
             listeners,
             listening,
+            addresses,
             table: Table::default(),
             timers: Timers::default(),
             runnable: Vec::new(),
@@ -158,7 +164,12 @@ impl Proxy {
 
     /// The TCP addresses, in the order of the routes; `None` for a unix socket.
     pub fn local_addrs(&self) -> impl Iterator<Item = Option<SocketAddr>> + '_ {
-        self.listeners.iter().map(Listener::address)
+        self.addresses.iter().copied()
+    }
+
+    /// The first of these, with the port that was chosen.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().flatten().next()
     }
 
     /// Makes the process's signals this loop's: SIGTERM and SIGINT stop it, SIGUSR1 logs the
