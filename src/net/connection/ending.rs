@@ -28,7 +28,7 @@ impl Connection {
         };
         let client = ended.client.or_else(|| shared.clients.behind(self.id));
         let (client, error) = (Behind(client), Quoted(" error=", &error));
-        log::log!(level, "{} closed {ended} {stats}{client}{error}", self.id);
+        log::log!(level, "{} closed {ended} {stats}{error}{client}", self.id);
     }
 
     /// The same for whoever counts connections or is told what happens to them.
