@@ -5,13 +5,17 @@ mod common;
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use common::secret::{re_read, tells_no_secret, SECRET};
 use common::target::Refusing;
 use common::ws::request;
 use common::{
-    bridge, connect, Proxy, Response, Stream, Target, TempDir, TempFile, Wait, Ws, BINARY, PATIENCE,
+    bridge, connect, sys, Proxy, Response, Stream, Target, TempDir, TempFile, Wait, Ws, BINARY,
+    PATIENCE,
 };
 use serde_json::Value;
 
@@ -355,6 +359,29 @@ fn without_a_token_it_is_for_this_host_alone() {
     let (code, said) = Proxy::fail(&[&route[..], &missing].concat());
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/file"), "{said}");
+}
+
+/// What a socket that is handed over is bound to shows only when it is there.
+#[test]
+fn a_socket_that_is_handed_over_is_for_this_host_alone_as_well() {
+    for (address, serves) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+        let listener = TcpListener::bind(address).unwrap();
+        let route = ["--local", "127.0.0.1:0", "--remote", "127.0.0.1:1", "--admin", "fd:3"];
+        let mut command = Proxy::command(&route);
+        let fd = listener.as_raw_fd();
+        // SAFETY: hand_over makes plain system calls only (signal-safety(7)).
+        unsafe { command.pre_exec(move || sys::hand_over(&[fd])) };
+        if serves {
+            let proxy = Proxy::spawn(command).unwrap();
+            assert_eq!(told(&proxy, "/healthz"), "ok\n");
+        } else {
+            let mut proxy = Proxy::spawn_unready(command).unwrap();
+            assert_eq!(proxy.wait_for_exit().code(), Some(1));
+            proxy.wait_for_end_of_log();
+            let said = proxy.stderr.all().join("\n");
+            assert!(said.contains("or add --admin-token-file"), "{said}");
+        }
+    }
 }
 
 #[test]

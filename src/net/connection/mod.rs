@@ -7,6 +7,7 @@ mod dialling;
 mod ending;
 mod pages;
 mod passed;
+mod seat;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use log::debug;
 use mio::event::Event as Readiness;
 use mio::{Registry, Token};
 
+pub use seat::Seat;
 use shown::{Behind, Goal};
 
 use super::clients::Clients;
@@ -123,19 +125,6 @@ fn entrance(route: &Route) -> Entrance {
     }
 }
 
-/// Among whom a connection counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seat {
-    /// Nobody: there is no place for it.
-    None,
-    /// `--max-connections`
-    Admitted,
-    /// Nobody, since it came to ask about the proxy.
-    Asking,
-    /// Those who are answered at once.
-    Informed,
-}
-
 /// What is to become of a connection after a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -202,26 +191,6 @@ impl Connection {
     /// The index of its route.
     pub fn route(&self) -> usize {
         usize::from(self.route)
-    }
-
-    /// From now on it does not count among those there are at most.
-    fn give_place_up(&mut self, shared: &mut Shared) {
-        self.seat = match self.seat {
-            Seat::Admitted => {
-                shared.admitted -= 1;
-                Seat::None
-            }
-            Seat::Informed => {
-                shared.informed -= 1;
-                Seat::Asking
-            }
-            seat => seat,
-        };
-    }
-
-    /// Whether it asks about the proxy: then it counts nowhere.
-    pub fn asks_about_us(&self) -> bool {
-        matches!(self.seat, Seat::Asking | Seat::Informed)
     }
 
     /// When it is to be looked at without an event.
