@@ -10,6 +10,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use log::warn;
+
 use super::sys;
 use crate::config::Route;
 use crate::policy::page::Facts;
@@ -65,7 +67,14 @@ impl Root {
     fn open(path: &Path) -> io::Result<Self> {
         let opened = sys::open_directory(path).map(|directory| {
             let follows = match sys::open_beneath(&directory, ".") {
-                Err(error) if sys::is_unsupported(&error) => Links::No,
+                Err(error) if sys::is_unsupported(&error) => {
+                    warn!(
+                        "--web {}: openat2(2) is not to be had ({error}), \
+                         so that no symbolic link is followed",
+                        path.display()
+                    );
+                    Links::No
+                }
                 _ => Links::Inside,
             };
             Self { directory, follows }
