@@ -48,6 +48,9 @@ pub struct Route {
     /// Connections begin with a PROXY header, which is believed from [`Access::proxies`] and from
     /// nobody else (`--accept-proxy`).
     pub accept_proxy: bool,
+    /// The directory whose files a request gets that asks for no WebSocket (`--web`). `None` is
+    /// none. For [`Local::WebSocket`] alone.
+    pub web: Option<PathBuf>,
     /// What the target is told first of whoever connects (`--send-proxy`). `None` is nothing.
     pub send_proxy: Option<proxy_header::Version>,
 }
@@ -67,6 +70,7 @@ impl Route {
             users: None,
             access: Access::default(),
             accept_proxy: false,
+            web: None,
             send_proxy: None,
         }
     }
@@ -108,13 +112,19 @@ pub enum Local {
     Stream(Bind),
     /// A listener for HTTP `CONNECT`, whose clients name the target: `connect://`.
     Connect(Bind),
+    /// Where those who run the proxy may ask about it (`--admin`), for [`Remote::Admin`] alone. Its
+    /// connections have a place of their own, and are counted nowhere.
+    Admin(Bind),
 }
 
 impl Local {
     /// The socket, whatever is spoken on it.
     pub fn bind(&self) -> &Bind {
         match self {
-            Self::WebSocket(bind) | Self::Stream(bind) | Self::Connect(bind) => bind,
+            Self::WebSocket(bind)
+            | Self::Stream(bind)
+            | Self::Connect(bind)
+            | Self::Admin(bind) => bind,
         }
     }
 
@@ -124,6 +134,7 @@ impl Local {
             Self::WebSocket(_) => ("ws://", "ws+unix:"),
             Self::Stream(_) => ("tcp://", "unix:"),
             Self::Connect(_) => ("connect://", "connect+unix:"),
+            Self::Admin(_) => ("http://", "http+unix:"),
         }
     }
 }
@@ -158,6 +169,8 @@ pub enum Remote {
     Token(PathBuf),
     /// Where the query of the request says.
     Query,
+    /// The proxy itself, which is asked about what it does. For [`Local::Admin`] alone.
+    Admin,
     /// Back to where it came from, message by message. For tests and examples: no argument of the
     /// command line makes one.
     Echo,
@@ -173,6 +186,7 @@ impl Remote {
             | Self::Json
             | Self::Token(_)
             | Self::Query
+            | Self::Admin
             | Self::Echo => None,
         }
     }
@@ -187,6 +201,7 @@ impl Remote {
             | Self::WebSocket(_)
             | Self::Connect
             | Self::Json
+            | Self::Admin
             | Self::Echo => false,
         }
     }
@@ -436,6 +451,7 @@ impl fmt::Display for Remote {
             Self::Json => f.write_str("json:"),
             Self::Token(path) => write!(f, "token:{}", path.display()),
             Self::Query => f.write_str("query:"),
+            Self::Admin => f.write_str("admin"),
             Self::Echo => f.write_str("echo"),
         }
     }

@@ -52,10 +52,11 @@
 //!
 //! | floor | module | one line |
 //! |---|---|---|
-//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, `CONNECT` heads, JSON |
+//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, requests for pages, `CONNECT` heads, JSON |
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
+//! | | [`admin`] | what whoever runs the proxy may ask, and the words of the answers |
 //! | | [`stats`] | what there is to know of each connection, and of all together |
 //! | 2 world | [`net`] | sockets, names, signals and the loop that serves them |
 //! | 3 face | [`config`], [`cli`] | what the proxy is told, and how |
@@ -109,6 +110,16 @@
 //! ([`session::proxied`]). That is who the log, the rules and, if it is told, the target take for
 //! the client.
 //!
+//! # Requests for no WebSocket
+//!
+//! Where a route has a directory ([`config::Route::web`]), a request that is no upgrade is answered
+//! with a file. [`policy::page`] judges it and writes the head; the body is leg 1, which says its
+//! bytes and ends like any stream. What it needs of backpressure, rates and timers is there already.
+//!
+//! Whoever runs the proxy asks it at a listener of its own ([`config::Local::Admin`]): [`admin`] judges
+//! the request, the loop answers between two turns with what [`stats`] has, and [`admin`] puts that
+//! into words. Such connections count nowhere.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always
@@ -135,6 +146,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod buf;
 pub mod cli;
 pub mod config;

@@ -168,7 +168,7 @@ impl fmt::Display for ConnectionInfo {
 /// Everything together, since the proxy was bound.
 ///
 /// Each connection that was accepted is one of those there are, was refused, or was closed:
-/// `accepted = opening + open + closing + refused.total() + closed.total()`.
+/// `accepted = opening + open + closing + refused.total() + closed.total() + pages.total()`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     /// When the proxy was bound.
@@ -193,11 +193,11 @@ pub struct Stats {
     pub refused: Refusals,
     /// Connections that ended in any other way.
     pub closed: Closes,
-    /// Requests answered with a page, or with what is wrong with them (`--web`).
+    /// Connections that were answered with a page (`--web`), whatever became of it on its way.
     pub pages: Pages,
     /// Payload bytes that whoever connected has said, now and before.
     pub bytes_in: u64,
-    /// Payload bytes that targets have said.
+    /// Payload bytes that targets have said, and pages.
     pub bytes_out: u64,
     /// Whole WebSocket messages in.
     pub messages_in: u64,
@@ -356,14 +356,13 @@ impl Closes {
     }
 }
 
-/// Pages served, by HTTP status.
+/// Pages served, by HTTP status. What is wrong with other requests is among the refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pages([u64; Self::CODES.len() + 1]);
 
 impl Pages {
     /// The statuses that are counted apart.
-    pub const CODES: [u16; 16] =
-        [200, 206, 301, 304, 308, 400, 401, 403, 404, 405, 408, 412, 416, 431, 500, 503];
+    pub const CODES: [u16; 5] = [200, 206, 301, 304, 416];
 
     /// One more.
     pub fn count(&mut self, code: u16) {

@@ -15,7 +15,7 @@ use ws_tcp_proxy::policy::admit::{admit, Admission, Refusal};
 use ws_tcp_proxy::policy::gate::{Gate, Secrets};
 use ws_tcp_proxy::proto::encoding::{Encoding, Encodings};
 use ws_tcp_proxy::proto::handshake::{HeadLimits, Request};
-use ws_tcp_proxy::session::opening::Opening;
+use ws_tcp_proxy::session::opening::{Call, Opening};
 use ws_tcp_proxy_fuzz::cuts::Cuts;
 use ws_tcp_proxy_fuzz::input::Input;
 
@@ -106,6 +106,10 @@ fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, gate: Gate) -> Option<Answer
             hot.commit(n);
             at += n;
             if let Some(answer) = opening.on_bytes(&mut hot, gate, limits) {
+                let answer = answer.map(|call| match call {
+                    Call::WebSocket(admission) => admission,
+                    other => panic!("there is nothing else: {other:?}"),
+                });
                 let rest = match &answer {
                     Ok(_) => [hot.input(), &wire[at..]].concat(),
                     Err(_) => Vec::new(), // what follows a refusal is dropped

@@ -137,6 +137,11 @@ impl Builder {
         self.path("listen-bearer-file", file)
     }
 
+    /// The files that requests get which ask for no WebSocket: those beneath that directory.
+    pub fn web(self, directory: impl AsRef<Path>) -> Self {
+        self.path("web", directory)
+    }
+
     /// Who may use a `connect://` listener.
     pub fn proxy_basic_file(self, file: impl AsRef<Path>) -> Self {
         self.path("proxy-basic-file", file)
@@ -169,7 +174,7 @@ impl Builder {
     }
 }
 
-/// Limits, the same for all routes.
+/// Limits and the like, the same for all routes.
 impl Builder {
     /// Connections served at once.
     pub fn max_connections(self, n: usize) -> Self {
@@ -259,6 +264,16 @@ impl Builder {
     /// From a signal to stop to the end. [`crate::Handle::shutdown`] brings its own.
     pub fn drain_timeout(self, time: Duration) -> Self {
         self.time("drain-timeout", time)
+    }
+
+    /// Where those who run the proxy may ask about it, over HTTP.
+    pub fn admin(self, endpoint: impl Display) -> Self {
+        self.option("admin", endpoint)
+    }
+
+    /// The tokens one of which they must show.
+    pub fn admin_token_file(self, file: impl AsRef<Path>) -> Self {
+        self.path("admin-token-file", file)
     }
 
     /// Connections that the kernel queues for us.
@@ -370,6 +385,7 @@ mod tests {
             .proxy_basic_file("users")
             .local("127.0.0.1:0")
             .remote("query:")
+            .web("/usr/share/my pages")
             .allow("10.0.0.0/8")
             .deny("10.0.0.1")
             .max_connections(2)
@@ -390,6 +406,8 @@ mod tests {
             .max_lifetime(secs(17))
             .close_timeout(secs(18))
             .drain_timeout(secs(19))
+            .admin("0.0.0.0:0")
+            .admin_token_file("admin")
             .backlog(20)
             .nodelay(false)
             .keepalive(secs(21))
@@ -416,12 +434,13 @@ mod tests {
             --trust-proxy 127.0.0.1 --accept-proxy --send-proxy v1 \
             --local connect://127.0.0.1:0 --remote ws://far.example/ --connect eager \
             --bearer-file token --proxy-basic-file users \
-            --local 127.0.0.1:0 --remote query: --allow 10.0.0.0/8 --deny 10.0.0.1 \
+            --local 127.0.0.1:0 --remote query: \
+            --web /usr/share/my\u{a0}pages --allow 10.0.0.0/8 --deny 10.0.0.1 \
             --max-connections 2 --max-per-client 3 --max-message 4 --max-head 500 --max-headers 6 \
             --buffer-size 7000 --max-memory 8000 --rate-in 9 --rate-out 10 \
             --handshake-timeout 11 --connect-timeout 1ms --ping-interval 13 --pong-timeout 14 \
             --send-timeout 15 --idle-timeout 16 --max-lifetime 17 --close-timeout 18 \
-            --drain-timeout 19 --backlog 20 --nodelay off --keepalive 21 --reuse-port";
+            --drain-timeout 19 --admin 0.0.0.0:0 --admin-token-file admin --backlog 20 --nodelay off --keepalive 21 --reuse-port";
         let words = line.split(' ').filter(|word| !word.is_empty());
         let words = words.map(|word| word.replace('\u{a0}', " ").into());
         let Ok(Command::Run { config, .. }) = parse(words) else { panic!("{line}") };

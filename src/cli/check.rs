@@ -24,7 +24,9 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
     let mut text = String::from("routes:\n");
     for route in &config.routes {
         line(&mut text, format_args!("  {} -> {}", route.local, route.remote));
-        line(&mut text, format_args!("    {}", messages(&route.messages)));
+        if route.remote != Remote::Admin {
+            line(&mut text, format_args!("    {}", messages(&route.messages)));
+        }
         let access = access(route);
         if !access.is_empty() {
             line(&mut text, format_args!("    {}", access.join("; ")));
@@ -119,6 +121,7 @@ fn access(route: &Route) -> Vec<String> {
             CredentialFile::Bearer(path) => format!("bearer from {}", file(path)),
         }));
     }
+    parts.extend(route.web.as_deref().map(|path| format!("files of {}", file(path))));
     parts.extend(route.accept_proxy.then(|| "accept-proxy".into()));
     parts.extend(route.send_proxy.map(|version| match version {
         Version::V1 => "send-proxy v1".into(),
@@ -168,7 +171,7 @@ mod tests {
                     -l connect://a:2 -r connect: --allow any --deny 10.0.0.0/8 --half-close=off \
                     -l tcp://a:3 -r ws://b --bearer-file y --half-close=1500ms --send-proxy v1 \
                     --accept-proxy --trust-proxy ::1 \
-                    -l connect://a:4 -r b:1 \
+                    -l connect://a:4 -r b:1 -l a:6 -r b:1 --web /y \
                     -l a:5 -r json: --allow 10.0.0.0/8 --allow unix:/run/app/";
         let text = describe(&config_of(line), 512);
         let (routes, _) = text.split_once("memory").unwrap();
@@ -193,6 +196,9 @@ mod tests {
                 "connect://a:4 -> tcp://b:1",
                 " binary, base64; half-close 5s",
                 "connect full",
+                "ws://a:6 -> tcp://b:1",
+                " binary, base64",
+                "files of /y",
                 "ws://a:5 -> json:",
                 " binary, base64",
                 "allow 10.0.0.0/8, unix:/run/app/",
@@ -216,6 +222,9 @@ mod tests {
             assert!(text.contains(line), "{text}");
         }
         assert!(text.contains("  who they are, "), "{text}");
+        let text = describe(&config_of("-r a:1 --admin [::1]:0 --admin-token-file x"), 512);
+        let admin = "  http://[::1]:0 -> admin\n    clients show bearer from x\nmemory";
+        assert!(text.contains(admin), "{text}");
     }
 
     #[test]

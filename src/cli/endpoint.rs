@@ -40,6 +40,19 @@ const REMOTE: [Scheme<Remote>; 7] = [
     ("query:", |rest| nothing_behind("query:", rest).map(|()| Remote::Query)),
 ];
 
+const ADMIN: [Scheme<Local>; 5] = [
+    ("http://", |rest| Ok(Local::Admin(Bind::Tcp(authority(rest, Side::Local)?)))),
+    ("http+unix:", |rest| Ok(Local::Admin(Bind::Unix(unix_name(rest)?)))),
+    ("unix:", |rest| Ok(Local::Admin(Bind::Unix(unix_name(rest)?)))),
+    ("fd:", |rest| Ok(Local::Admin(Bind::Fd(descriptor(rest)?)))),
+    ("systemd:", |rest| Ok(Local::Admin(Bind::Systemd(fd_name(rest)?)))),
+];
+
+/// The value of `--admin`.
+pub(super) fn admin(text: &str) -> Result<Local, Flaw> {
+    read(text, &ADMIN, |text| Ok(Local::Admin(Bind::Tcp(host_port(text, Side::Local)?))))
+}
+
 /// The value of `--local`.
 pub(super) fn local(text: &str) -> Result<Local, Flaw> {
     if behind(text, "connect:") == Some("") {

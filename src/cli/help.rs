@@ -16,6 +16,8 @@ pub enum Topic {
     Relay,
     /// Who may connect.
     Access,
+    /// What plain HTTP requests get.
+    Http,
     /// Counts and memory.
     Limits,
     /// Every duration.
@@ -26,12 +28,13 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic, in the order the overview lists them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Overview,
         Self::Endpoints,
         Self::Messages,
         Self::Relay,
         Self::Access,
+        Self::Http,
         Self::Limits,
         Self::Timers,
         Self::Process,
@@ -45,6 +48,7 @@ impl Topic {
             Self::Messages => "messages",
             Self::Relay => "relay",
             Self::Access => "access",
+            Self::Http => "http",
             Self::Limits => "limits",
             Self::Timers => "timers",
             Self::Process => "process",
@@ -64,6 +68,7 @@ impl Topic {
             Self::Messages => MESSAGES,
             Self::Relay => RELAY,
             Self::Access => ACCESS,
+            Self::Http => HTTP,
             Self::Limits => LIMITS,
             Self::Timers => TIMERS,
             Self::Process => PROCESS,
@@ -98,6 +103,7 @@ topics:
   messages    encodings, framings and subprotocols
   relay       CONNECT and JSON, rules about targets
   access      who may connect: pages, credentials, addresses
+  http        files for browsers; health, metrics, connections
   limits      connections, messages, heads, buffers
   timers      handshake, connect, ping, idle, close
   process     log, socket options, signals, exit status
@@ -271,6 +277,37 @@ can guess (a build with the feature hashed-credentials). SIGHUP reads the files
 again. Over plain ws:// whoever listens in sees all of it.
 ";
 
+const HTTP: &str = "\
+HTTP: requests that ask for no WebSocket. Without these they are answered 426
+
+      --web DIR             on a WebSocket listener: the files beneath DIR, for
+                            GET and HEAD, one request on each connection
+
+The path of the request names the file, and a directory's index.html stands for
+it; nothing is listed. What a path leads to lies beneath DIR: .. is refused,
+hidden files are not there but for .well-known, and a symbolic link that leads
+out of DIR leads nowhere (on kernels before 5.6, so does any other). DIR is
+opened at the start; files in it may change at any time.
+
+Parts (Range), and 304 for what a browser has already (If-None-Match), are
+answered. What a file is goes by its extension.
+
+--client, --basic-file and --bearer-file hold for pages too; --origin does not,
+since a page that is loaded has none. A request for a WebSocket on the same port
+is one as before.
+
+Of several routes each may have its own, as with --help messages.
+
+      --admin ENDPOINT      answer those who run the proxy, at HOST:PORT,
+                            unix:/path, unix:@name, fd:N or systemd:NAME
+      --admin-token-file FILE  only who shows a line of FILE as a bearer token.
+                            Without it ENDPOINT is this host's alone: 127.0.0.1,
+                            [::1], localhost or a unix socket
+
+It has /healthz, /version, /metrics for Prometheus, and /connections, every
+connection in JSON. Who asks there counts in no figure and in no limit.
+";
+
 const LIMITS: &str = "\
 Limits, each for the whole process
 
@@ -407,7 +444,7 @@ mod tests {
 
     #[test]
     fn the_lines_that_are_shown_are_good_ones() {
-        let whole = [OVERVIEW, RELAY].concat().replace("\\\n", "");
+        let whole = [OVERVIEW, RELAY, HTTP].concat().replace("\\\n", "");
         let lines = whole.lines().filter_map(|line| line.strip_prefix("  ws-tcp-proxy "));
         // Not every build has the encoding.
         let known = |line: &&str| !line.contains("chunk") || "chunk".parse::<Encoding>().is_ok();

@@ -1,13 +1,14 @@
 //! The command line: argv to a [`Command`], or to a sentence that says what to write instead.
 //!
 //! Owns the words a user writes: options (`options`), the routes they add up to (`routes`,
-//! `route_options`, `messages`, `access`, `need`), endpoints (`endpoint`, `address`), durations and sizes
+//! `route_options`, `messages`, `access`, `admin`, `need`), endpoints (`endpoint`, `address`), durations and sizes
 //! (`units`), what is said of wrong ones (`usage`), and what `--help` and `--check` answer (`help`,
 //! `check`). A program says the same by method calls (`builder`).
 //! Never opens a socket, reads a file, or looks at the environment.
 
 mod access;
 mod address;
+mod admin;
 mod builder;
 mod check;
 mod endpoint;
@@ -26,6 +27,7 @@ use log::LevelFilter;
 
 use crate::config::{Config, Limits};
 use crate::logging::Format;
+use admin::AdminOptions;
 use options::{Action, Opt};
 use routes::Routes;
 use usage::{printable, Argument, Flaw};
@@ -61,6 +63,7 @@ pub enum Command {
 /// What has been read so far.
 struct CommandLine {
     routes: Routes,
+    admin: AdminOptions,
     limits: Limits,
     level: LevelFilter,
     format: Format,
@@ -115,6 +118,7 @@ impl CommandLine {
     fn new() -> Self {
         Self {
             routes: Routes::default(),
+            admin: AdminOptions::default(),
             limits: Limits::default(),
             level: LevelFilter::Info,
             format: Format::Text,
@@ -123,7 +127,10 @@ impl CommandLine {
     }
 
     fn finish(self) -> Result<Command, UsageError> {
-        let config = Config { routes: self.routes.finish()?, limits: self.limits };
+        let mut routes = self.routes.finish()?;
+        let admin = self.admin.route(&routes)?;
+        routes.extend(admin);
+        let config = Config { routes, limits: self.limits };
         let Limits { buffer_size, max_memory, .. } = config.limits;
         if max_memory < buffer_size {
             let [kept, buffer] = [max_memory, buffer_size].map(|n| units::size_text(n as u64));
@@ -310,7 +317,8 @@ mod tests {
             (
                 &["--help", "me"],
                 "--help me: no such topic; \
-                 the topics are overview, endpoints, messages, relay, access, limits, timers, process",
+                 the topics are overview, endpoints, messages, relay, access, http, limits, \
+                 timers, process",
             ),
         ] {
             assert_eq!(error(words), text);

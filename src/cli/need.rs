@@ -129,6 +129,12 @@ mod tests {
                 "is for those who use a WebSocket listener, or the request to a ws:// remote",
                 local,
             ),
+            (
+                "-l tcp://b:1 -r a:1 --web /x",
+                "--web /x",
+                "is for those who use a WebSocket listener, and this route is tcp://b:1 -> tcp://a:1",
+                local,
+            ),
             ("-l tcp://b:1 -r ws://a --origin null", "--origin null", "is for those who", local),
             (
                 "-l connect://b:1 -r ws://a --listen-basic-file x",

@@ -83,6 +83,9 @@ const OPTIONS: &[Opt] = &[
     switch("accept-proxy", |c| c.routes.options().accept_proxy()),
     value("send-proxy", "v2", |c, a| c.routes.options().set_send_proxy(&a.value)),
     value("proxy-basic-file", "/etc/ws-tcp-proxy/users", |c, a| c.routes.options().set_users(a)),
+    value("web", "/usr/share/novnc", |c, a| c.routes.options().set_web(a)),
+    value("admin", "127.0.0.1:9000", |c, a| c.admin.set_listener(a)),
+    value("admin-token-file", "/etc/ws-tcp-proxy/admin", |c, a| c.admin.set_tokens(a)),
     limit("max-connections", "1000", |l, v| {
         count(v, 1..=MAX_CONNECTIONS).map(|n| l.max_connections = n)
     }),

@@ -28,6 +28,7 @@ pub(super) struct RouteOptions {
     users: Option<PathBuf>,
     accept_proxy: bool,
     send_proxy: Option<Version>,
+    web: Option<PathBuf>,
     fields: Vec<(String, String)>,
     /// On a route that sends no request, its files are those whose credentials clients must show.
     credentials: Vec<Credential>,
@@ -89,6 +90,15 @@ impl RouteOptions {
         Ok(())
     }
 
+    /// `--web DIR`
+    pub(super) fn set_web(&mut self, argument: &Argument) -> Result<(), Flaw> {
+        if argument.value.is_empty() {
+            return Err(Flaw::new("is empty"));
+        }
+        self.web = Some(PathBuf::from(&argument.value));
+        self.need(argument, Need::WebSocket)
+    }
+
     /// `--basic-file FILE`
     pub(super) fn set_basic(&mut self, argument: &Argument) -> Result<(), Flaw> {
         let credential = CredentialFile::Basic(file(&argument.value)?);
@@ -140,6 +150,7 @@ impl RouteOptions {
         self.users = later.users.or(self.users.take());
         self.accept_proxy |= later.accept_proxy;
         self.send_proxy = later.send_proxy.or(self.send_proxy);
+        self.web = later.web.or(self.web.take());
         self.fields.extend(later.fields);
         self.credentials.extend(later.credentials);
         self.access.extend(later.access);
@@ -185,6 +196,9 @@ impl RouteOptions {
         let has = |need: Need| need.met(&route.local, &route.remote);
         let (dials, relays, listens) = (has(Need::Targets), has(Need::Relay), has(Need::Listener));
         route.send_proxy = self.send_proxy.or(shared.send_proxy);
+        if has(Need::WebSocket) {
+            route.web = self.web.clone().or_else(|| shared.web.clone());
+        }
         if dials {
             route.rules = self.rules(shared, &route.remote, named)?;
         }
@@ -398,6 +412,14 @@ mod tests {
         let line = "--proxy-basic-file x -l connect://a:1 -r ws://b:1 -l a:2 -r b:1";
         let each = config(line).routes.into_iter().map(|route| route.users);
         assert_eq!(each.collect::<Vec<_>>(), [Some("x".into()), None]);
+    }
+
+    #[test]
+    fn pages_are_those_of_the_last_directory() {
+        let line = "--web /x -l a:1 -r b:1 -l a:2 -r b:1 --web y/ --web z/ -l tcp://a:3 -r b:1";
+        let each = config(line).routes.into_iter().map(|route| route.web);
+        assert_eq!(each.collect::<Vec<_>>(), [Some("/x".into()), Some("z/".into()), None]);
+        assert_eq!(only("--web /x 6080 b:1").web, Some("/x".into()));
     }
 
     #[test]

@@ -40,6 +40,15 @@ fn route_problem(route: &Route) -> Option<String> {
     if !fitting.contains(encoding) || allowed.and(fitting) != allowed {
         return Some(format!("framing {framing} does not go with every encoding of its route"));
     }
+    if matches!(route.local, Local::Admin(_)) != (route.remote == Remote::Admin) {
+        return Some(format!(
+            "{} -> {}: an admin listener goes with the admin remote, and nothing else does",
+            route.local, route.remote
+        ));
+    }
+    if route.web.is_some() && !matches!(route.local, Local::WebSocket(_)) {
+        return Some(format!("web is for a WebSocket listener, and {} is none", route.local));
+    }
     let names = match route.remote {
         Remote::Json => "a WebSocket message",
         Remote::Token(_) | Remote::Query => "the URL of a WebSocket request",
@@ -77,6 +86,24 @@ pub fn names(routes: &[Route], resolver: &mut Resolver) {
             }
         }
     }
+}
+
+/// Refuses a listener for those who run the proxy that others can reach, unless they must show a
+/// token.
+///
+/// # Errors
+/// With the address and what to do about it.
+pub fn admin(listener: &Listener, route: &Route) -> io::Result<()> {
+    let exposed = listener.address().is_some_and(|address| !address.ip().is_loopback());
+    if !exposed || !matches!(route.local, Local::Admin(_)) || route.access.asks_for_credentials() {
+        return Ok(());
+    }
+    let text = format!(
+        "cannot let anybody ask at --admin {}, which can be reached from elsewhere; \
+         listen on 127.0.0.1 or add --admin-token-file",
+        listener.shown()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 /// Says which routes let in whoever reaches them from elsewhere.

@@ -38,6 +38,11 @@ impl End {
         Self { transport, readable: true, writable: true, news: News::None, corked: false }
     }
 
+    /// What comes from it is there already, up to its end: no event will say so.
+    pub fn inexhaustible(transport: Option<Transport>) -> Self {
+        Self { transport, readable: true, news: News::Insists, ..Self::default() }
+    }
+
     /// Reads into all of `room` and keeps what that says about readiness.
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let Some(transport) = &mut self.transport else { return Ok(0) };

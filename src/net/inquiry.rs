@@ -51,7 +51,7 @@ impl View<'_> {
     pub fn stats(&self) -> Stats {
         let shared = self.shared;
         let mut stats = shared.stats.clone();
-        for connection in self.table.iter() {
+        for connection in self.counted() {
             stats.add_live(connection.state(), &connection.stats(shared.now));
         }
         stats.pool_bytes = shared.pool.lent();
@@ -60,10 +60,20 @@ impl View<'_> {
         stats
     }
 
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.counted().count()
+    }
+
+    /// Those that are not there to ask.
+    fn counted(&self) -> impl Iterator<Item = &Connection> {
+        self.table.iter().filter(|connection| !connection.asks_about_us())
+    }
+
     /// Every connection, the newest first.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let clock = SystemTime::now();
-        let mut all: Vec<_> = self.table.iter().collect();
+        let mut all: Vec<_> = self.counted().collect();
         // Generations wrap, so that they alone do not tell who is older.
         all.sort_by_key(|connection| Reverse(connection.age_order()));
         let info = |connection: &&Connection| {

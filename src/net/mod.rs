@@ -8,6 +8,7 @@ mod end;
 mod event_loop;
 mod events;
 mod file;
+mod files;
 mod handle;
 mod inquiry;
 mod listener;

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, CString};
 use std::io;
 use std::mem::{size_of, zeroed, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddress;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -250,6 +252,93 @@ pub fn trim_allocator() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Opens a directory whose files are to be opened by name. The handle serves for nothing else.
+///
+/// # Errors
+/// What open(2) says; `NotADirectory` if it is something else.
+pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_string(path.as_os_str().as_bytes())?;
+    // What lies in it must be there to be found: read permission for itself is not needed.
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: open(2) reads a string that ends with a NUL and lives until it returns, and what it
+    // returns is ours alone.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::open(path.as_ptr(), flags))?)) }
+}
+
+/// For reading, and such that neither a pipe nor a terminal does harm by being opened.
+const OPEN_FILE: c_int = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Opens for reading what is called `name` beneath `directory`, through symbolic links that do not
+/// lead out of it (openat2(2), `RESOLVE_BENEATH`).
+///
+/// # Errors
+/// What openat2(2) says: see [`is_elsewhere`] and [`is_unsupported`].
+pub fn open_beneath(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    /// What is raced by renames is tried again, a few times.
+    const TRIES: u32 = 8;
+    let name = c_string(name.as_bytes())?;
+    // SAFETY: all zeroes is a valid open_how, the default of everything (openat2(2)).
+    let mut how: libc::open_how = unsafe { zeroed() };
+    how.flags = OPEN_FILE as u64;
+    how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;
+    let size = size_of::<libc::open_how>();
+    let mut tries = 0;
+    loop {
+        // SAFETY: openat2(2) reads a string that ends with a NUL and `size` bytes of `how`, both of
+        // which live until it returns; what it returns is ours alone.
+        let opened = unsafe {
+            libc::syscall(libc::SYS_openat2, directory.as_raw_fd(), name.as_ptr(), &how, size)
+        };
+        match check(opened as c_int) {
+            // SAFETY: as above.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The same through no symbolic link at all, name by name (openat(2), `O_NOFOLLOW`). None of the
+/// names may be `..`.
+///
+/// # Errors
+/// What openat(2) says: see [`is_elsewhere`].
+pub fn open_without_links(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let open = |at: RawFd, name: &str, flags: c_int| {
+        let name = c_string(name.as_bytes())?;
+        // SAFETY: openat(2) reads a string that ends with a NUL and lives until it returns, and
+        // what it returns is ours alone.
+        unsafe { Ok(OwnedFd::from_raw_fd(check(libc::openat(at, name.as_ptr(), flags))?)) }
+    };
+    let step = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    let mut names = name.split('/').filter(|name| !name.is_empty());
+    let last = names.next_back().unwrap_or(".");
+    let mut parent: Option<OwnedFd> = None;
+    for name in names {
+        let at = parent.as_ref().unwrap_or(directory).as_raw_fd();
+        parent = Some(open(at, name, step)?);
+    }
+    let at = parent.as_ref().unwrap_or(directory).as_raw_fd();
+    open(at, last, OPEN_FILE | libc::O_NOFOLLOW)
+}
+
+/// The error numbers of a name that stands for nothing that may be opened: it is not there, is no
+/// file, goes through what is no directory, or leads out of where it was looked for (openat2(2)).
+pub fn is_elsewhere(error: &io::Error) -> bool {
+    let nothing = [libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG, libc::ENXIO, libc::ENODEV];
+    let number = error.raw_os_error().unwrap_or(0);
+    nothing.contains(&number) || [libc::ELOOP, libc::EXDEV].contains(&number)
+}
+
+/// The error numbers of a system call that the kernel lacks, or that a filter keeps from us.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::ENOENT))
 }
 
 /// The signals that the proxy acts on.

@@ -1,7 +1,8 @@
-//! One end of a connection: a socket, whatever its family.
+//! One end of a connection: a socket, whatever its family, or a file to be read.
 //!
-//! Callers never ask which. Nothing here blocks.
+//! Callers never ask which. Nothing here blocks, but for the disk that a file is on.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
@@ -11,21 +12,25 @@ use mio::{Interest, Registry, Token};
 use super::sys;
 use crate::config::{Limits, UnixName};
 
-/// A connected, or connecting, stream socket.
+/// A connected, or connecting, stream socket, or a file.
 #[derive(Debug)]
 pub enum Transport {
     /// TCP over either IP.
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+    /// A regular file that is read from where it stands. There is nothing to wait for, and nobody
+    /// to write to.
+    File(File),
 }
 
-/// Calls the same method on whichever it is.
+/// Calls the same method on whichever socket it is; `$file` is what it comes to for a file.
 macro_rules! each {
-    ($transport:expr, $stream:ident => $call:expr) => {
+    ($transport:expr, $stream:ident => $call:expr, $file:expr) => {
         match $transport {
             Transport::Tcp($stream) => $call,
             Transport::Unix($stream) => $call,
+            Transport::File(_) => $file,
         }
     };
 }
@@ -58,14 +63,14 @@ impl Transport {
     /// What epoll_ctl(2) says.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        each!(self, stream => registry.register(stream, token, interest))
+        each!(self, stream => registry.register(stream, token, interest), Ok(()))
     }
 
     /// The other end's address (getpeername(2)); `None` for a unix socket, or when it is gone.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::File(_) => None,
         }
     }
 
@@ -73,7 +78,7 @@ impl Transport {
     pub fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::File(_) => None,
         }
     }
 
@@ -82,7 +87,7 @@ impl Transport {
     /// # Errors
     /// What getsockopt(2) says.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        each!(self, stream => stream.take_error())
+        each!(self, stream => stream.take_error(), Ok(None))
     }
 
     /// read(2)
@@ -90,7 +95,11 @@ impl Transport {
     /// # Errors
     /// `WouldBlock` when there is nothing now.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, stream => stream.read(buf))
+        match self {
+            Self::Tcp(stream) => stream.read(buf),
+            Self::Unix(stream) => stream.read(buf),
+            Self::File(file) => file.read(buf),
+        }
     }
 
     /// write(2)
@@ -98,7 +107,7 @@ impl Transport {
     /// # Errors
     /// `WouldBlock` when there is no room now.
     pub fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        each!(self, stream => stream.write(buf))
+        each!(self, stream => stream.write(buf), Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// writev(2) of two runs.
@@ -110,7 +119,7 @@ impl Transport {
             return self.write(first);
         }
         let slices = [IoSlice::new(first), IoSlice::new(second)];
-        each!(self, stream => stream.write_vectored(&slices))
+        each!(self, stream => stream.write_vectored(&slices), Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// send(2) of what more follows at once: TCP may wait with it.
@@ -120,14 +129,14 @@ impl Transport {
     pub fn write_more(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_io(|| sys::send_more(stream, buf)),
-            Self::Unix(stream) => stream.write(buf),
+            _ => self.write(buf),
         }
     }
 
     /// Ends our direction: FIN behind what the kernel still holds.
     pub fn shutdown_write(&mut self) {
         // ENOTCONN and ECONNRESET are a simultaneous close, not a failure.
-        let _ = each!(self, stream => stream.shutdown(Shutdown::Write));
+        let _ = each!(self, stream => stream.shutdown(Shutdown::Write), Ok(()));
     }
 
     /// Reads and drops what has arrived, as far as it takes one full buffer of the kernel's, so
@@ -135,6 +144,9 @@ impl Transport {
     /// the other end gets out.
     pub fn discard_arrived(&mut self, scratch: &mut [u8]) {
         const MOST: usize = 8 << 20;
+        if matches!(self, Self::File(_)) {
+            return;
+        }
         let mut dropped = 0;
         while dropped < MOST {
             match self.read(scratch) {

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | whose connection a trusted proxy passes on (`--trust-proxy`) | 403 where its fields disagree |
 //! | the client's address (`--client`) | 403 |
-//! | the page's origin (`--origin`) | 403 |
+//! | the page's origin (`--origin`), where a WebSocket is asked for | 403 |
 //! | credentials (`--basic-file`, `--bearer-file`) | 401 |
 //!
 //! A request without `Origin` comes from no page in a browser. Where origins are listed, it is let
@@ -17,6 +17,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use httparse::Header;
+
 use super::admit::{Challenge, Refusal, Status};
 use super::cidr::canonical;
 use super::credentials::Credentials;
@@ -24,7 +26,7 @@ use super::forwarded;
 use super::gate::Gate;
 use crate::config::{Access, Local, Remote, Route};
 use crate::proto::handshake::{basic_credentials, bearer_token, Request};
-use crate::proto::percent;
+use crate::proto::{http, percent};
 
 /// The query parameters that a token may be in, since a page cannot set a header.
 const PARAMETERS: [&str; 2] = ["token", "access_token"];
@@ -32,17 +34,52 @@ const PARAMETERS: [&str; 2] = ["token", "access_token"];
 /// What stands before a token in the list of subprotocols.
 const SUBPROTOCOL: &str = "bearer.";
 
-/// Decides whether a request is welcome, and says who asks if a trusted proxy stands between.
+/// What a request shows of who makes it.
+#[derive(Clone, Copy)]
+struct Shown<'r, 'a> {
+    fields: &'r [Header<'a>],
+    query: &'a str,
+    subprotocols: &'r [&'a str],
+}
+
+impl<'r, 'a: 'r> Shown<'r, 'a> {
+    /// The values of a header field, line by line.
+    fn lines(self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> + 'r {
+        self.fields.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value)
+    }
+}
+
+/// Decides whether a request for a WebSocket is welcome, and says who asks if a trusted proxy
+/// stands between.
 ///
 /// # Errors
 /// 401 or 403, with what would have been needed.
 pub fn judge(request: &Request, gate: Gate) -> Result<Option<IpAddr>, Refusal> {
+    let Request { fields, query, subprotocols, .. } = request;
+    let access = &gate.route.access;
+    judge_by(Shown { fields, query, subprotocols }, gate, |shown| page(shown, access))
+}
+
+/// The same for a request for a page: it comes from no page yet, so that none is asked for.
+///
+/// # Errors
+/// 401 or 403, with what would have been needed.
+pub fn judge_visit(request: &http::Request, gate: Gate) -> Result<Option<IpAddr>, Refusal> {
+    let shown = Shown { fields: &request.fields, query: request.query(), subprotocols: &[] };
+    judge_by(shown, gate, |_| Ok(()))
+}
+
+fn judge_by(
+    shown: Shown,
+    gate: Gate,
+    page: impl FnOnce(Shown) -> Result<(), Refusal>,
+) -> Result<Option<IpAddr>, Refusal> {
     let access = &gate.route.access;
     let peer = gate.client.map(|address| address.ip());
-    let behind = behind_proxy(request, access, peer, gate.route.accept_proxy)?;
+    let behind = behind_proxy(shown, access, peer, gate.route.accept_proxy)?;
     let verdict = address(access, behind.or(peer))
-        .and_then(|()| page(request, access))
-        .and_then(|()| credentials(request, gate));
+        .and_then(|()| page(shown))
+        .and_then(|()| credentials(shown, gate));
     verdict.map(|()| behind).map_err(|refusal| Refusal { client: behind, ..refusal })
 }
 
@@ -78,12 +115,13 @@ pub fn remedy(route: &Route) -> Option<&'static str> {
         (Local::WebSocket(_), _) => Some("--origin, --basic-file, --bearer-file or --client"),
         (Local::Connect(_), _) => Some("--proxy-basic-file or --client"),
         (Local::Stream(_), _) => Some("--client"),
+        (Local::Admin(_), _) => Some("--admin-token-file"),
     }
 }
 
 /// Whose connection it is, if a trusted proxy passes it on.
 fn behind_proxy(
-    request: &Request,
+    shown: Shown,
     access: &Access,
     peer: Option<IpAddr>,
     accepts_header: bool,
@@ -95,16 +133,16 @@ fn behind_proxy(
         // Who speaks the PROXY protocol passes a request on as it came, from the client.
         return Ok(None);
     }
-    let usual = || request.field_lines("X-Forwarded-For");
-    let standard = || request.field_lines("Forwarded");
+    let usual = || shown.lines("X-Forwarded-For");
+    let standard = || shown.lines("Forwarded");
     let heard = |usual, standard| forwarded::client(peer, &access.proxies, usual, standard);
     if usual().next().is_none() || standard().next().is_none() {
-        return Ok(Some(heard(lines(usual()), lines(standard()))));
+        return Ok(Some(heard(all(usual()), all(standard()))));
     }
     // Proxies write one of them and pass on the other as it came, from the client for all we know.
     // That the two agree is the one thing a client cannot make up.
-    let client = heard(lines(usual()), Vec::new().into_iter());
-    if client == heard(Vec::new().into_iter(), lines(standard())) {
+    let client = heard(all(usual()), Vec::new().into_iter());
+    if client == heard(Vec::new().into_iter(), all(standard())) {
         return Ok(Some(client));
     }
     Err(forbidden(
@@ -113,7 +151,7 @@ fn behind_proxy(
 }
 
 /// The values of a field, of a type that two fields share.
-fn lines<'a>(values: impl Iterator<Item = &'a [u8]>) -> std::vec::IntoIter<&'a [u8]> {
+fn all<'a>(values: impl Iterator<Item = &'a [u8]>) -> std::vec::IntoIter<&'a [u8]> {
     values.collect::<Vec<_>>().into_iter()
 }
 
@@ -126,11 +164,11 @@ fn address(access: &Access, client: Option<IpAddr>) -> Result<(), Refusal> {
     }
 }
 
-fn page(request: &Request, access: &Access) -> Result<(), Refusal> {
+fn page(shown: Shown, access: &Access) -> Result<(), Refusal> {
     if access.origins.is_empty() {
         return Ok(());
     }
-    let mut origins = request.field_lines("Origin");
+    let mut origins = shown.lines("Origin");
     match (origins.next(), origins.next()) {
         (None, _) if access.asks_for_credentials() => Ok(()),
         (None, _) => Err(forbidden(
@@ -150,7 +188,7 @@ fn is_listed(origin: &[u8], access: &Access) -> bool {
 
 /// Credentials of either kind will do. Each way to show some counts once, the first time, so that a
 /// request is one guess and not hundreds.
-fn credentials(request: &Request, gate: Gate) -> Result<(), Refusal> {
+fn credentials(shown: Shown, gate: Gate) -> Result<(), Refusal> {
     let access = &gate.route.access;
     let (challenge, reason) = match (&access.basic, &access.bearer) {
         (None, None) => return Ok(()),
@@ -160,16 +198,16 @@ fn credentials(request: &Request, gate: Gate) -> Result<(), Refusal> {
             (Challenge::Either, "a user name and a password, or a bearer token, are needed here")
         }
     };
-    let field = request.field_lines("Authorization").next();
-    let accepts = |known: &Option<Credentials>, shown: &[u8]| {
-        known.as_ref().is_some_and(|known| known.accepts(shown))
+    let field = shown.lines("Authorization").next();
+    let accepts = |known: &Option<Credentials>, credential: &[u8]| {
+        known.as_ref().is_some_and(|known| known.accepts(credential))
     };
     let user = field.and_then(basic_credentials);
     let mut tokens = [
         field.and_then(bearer_token).map(Cow::Borrowed),
-        parameter(request, gate.route, PARAMETERS[0]),
-        parameter(request, gate.route, PARAMETERS[1]),
-        request.subprotocols.iter().find_map(|name| bearer(name)).and_then(percent::decode),
+        parameter(shown, gate.route, PARAMETERS[0]),
+        parameter(shown, gate.route, PARAMETERS[1]),
+        shown.subprotocols.iter().find_map(|name| bearer(name)).and_then(percent::decode),
     ]
     .into_iter()
     .flatten();
@@ -182,10 +220,10 @@ fn credentials(request: &Request, gate: Gate) -> Result<(), Refusal> {
 }
 
 /// The value of a query parameter that is not the target's.
-fn parameter<'a>(request: &Request<'a>, route: &Route, name: &str) -> Option<Cow<'a, str>> {
+fn parameter<'a>(shown: Shown<'_, 'a>, route: &Route, name: &str) -> Option<Cow<'a, str>> {
     match route.remote.reads_parameter(name) {
         true => None,
-        false => percent::query_value(request.query, name).ok().flatten(),
+        false => percent::query_value(shown.query, name).ok().flatten(),
     }
 }
 
@@ -196,8 +234,6 @@ fn forbidden(reason: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-
-    use httparse::Header;
 
     use super::*;
     use crate::policy::credentials::Kind;

@@ -44,6 +44,8 @@ pub enum Status {
     NotFound,
     /// 405, for what is not `CONNECT` where nothing else is spoken.
     MethodNotAllowed,
+    /// 405, for what is neither GET nor HEAD where there are pages.
+    NotForPages,
     /// 407, for a `CONNECT` without credentials, or with wrong ones (RFC 7617 §2).
     ProxyAuthRequired,
     /// 408
@@ -93,12 +95,13 @@ impl Challenge {
 
 impl Status {
     /// Every status; which credentials a 401 asks for makes no difference here.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::Unauthorized(Challenge::Either),
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotForPages,
         Self::ProxyAuthRequired,
         Self::RequestTimeout,
         Self::ContentTooLarge,
@@ -119,6 +122,7 @@ impl Status {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::NotForPages => "not-for-pages",
             Self::ProxyAuthRequired => "proxy-auth-required",
             Self::RequestTimeout => "request-timeout",
             Self::ContentTooLarge => "content-too-large",
@@ -151,6 +155,7 @@ impl Status {
             | Self::Forbidden
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::NotForPages
             | Self::ProxyAuthRequired
             | Self::RequestTimeout
             | Self::UpgradeRequired
@@ -171,6 +176,7 @@ impl Status {
             Self::NotFound => (404, "Not Found", ""),
             // What is allowed must be named (RFC 9110 §15.5.6), and how to authenticate (§11.7.1).
             Self::MethodNotAllowed => (405, "Method Not Allowed", "Allow: CONNECT\r\n"),
+            Self::NotForPages => (405, "Method Not Allowed", "Allow: GET, HEAD\r\n"),
             Self::ProxyAuthRequired => (
                 407,
                 "Proxy Authentication Required",

@@ -13,7 +13,8 @@ use super::rules::Denied;
 use crate::config::{Destination, Remote, Route, WebSocketUrl};
 
 /// Where a route leads for somebody who has `named` a target and `shown` a user's credentials, if
-/// the route lets them. `None` is an echo: whoever asks is the target. `users` are those who may
+/// the route lets them. `None` is an echo: whoever asks is the target. So is
+/// it where nothing is ever dialled. `users` are those who may
 /// ask, `None` for everybody.
 ///
 /// # Errors
@@ -28,7 +29,7 @@ pub fn target(
         return Err(TargetError::UnknownUser);
     }
     Ok(Some(match &route.remote {
-        Remote::Echo => return Ok(None),
+        Remote::Echo | Remote::Admin => return Ok(None),
         Remote::Unix(name) => Destination::Unix(name.clone()),
         Remote::Tcp(target) | Remote::WebSocket(WebSocketUrl { target, .. }) => {
             Destination::Tcp(target.clone())

@@ -71,16 +71,7 @@ impl<'a> Request<'a> {
         limits: HeadLimits,
     ) -> Result<Option<(Self, usize)>, HandshakeError> {
         let mut lines = vec![httparse::EMPTY_HEADER; limits.headers];
-        let mut head = httparse::Request::new(&mut lines);
-        let len = match head.parse(wire) {
-            Ok(httparse::Status::Complete(len)) if len <= limits.bytes => len,
-            Ok(httparse::Status::Partial) if wire.len() < limits.bytes => return Ok(None),
-            Ok(_) => return Err(HandshakeError::TooLarge { limit: limits.bytes }),
-            Err(httparse::Error::TooManyHeaders) => {
-                return Err(HandshakeError::TooManyHeaders { limit: limits.headers })
-            }
-            Err(error) => return Err(HandshakeError::Malformed(syntax_error(error))),
-        };
+        let Some((head, len)) = read_head(wire, limits, &mut lines)? else { return Ok(None) };
         // A complete parse has set all three.
         let (method, version) = (head.method.unwrap_or(""), head.version.unwrap_or(0));
         let target = head.path.unwrap_or("/");
@@ -109,6 +100,25 @@ impl<'a> Request<'a> {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (key == name).then_some(value)
         })
+    }
+}
+
+/// Reads a request head from the start of `wire` into `lines`, of which there are as many as there
+/// may be fields, and says how long it is; `Ok(None)` asks for more.
+pub(super) fn read_head<'h, 'a>(
+    wire: &'a [u8],
+    limits: HeadLimits,
+    lines: &'h mut [httparse::Header<'a>],
+) -> Result<Option<(httparse::Request<'h, 'a>, usize)>, HandshakeError> {
+    let mut head = httparse::Request::new(lines);
+    match head.parse(wire) {
+        Ok(httparse::Status::Complete(len)) if len <= limits.bytes => Ok(Some((head, len))),
+        Ok(httparse::Status::Partial) if wire.len() < limits.bytes => Ok(None),
+        Ok(_) => Err(HandshakeError::TooLarge { limit: limits.bytes }),
+        Err(httparse::Error::TooManyHeaders) => {
+            Err(HandshakeError::TooManyHeaders { limit: limits.headers })
+        }
+        Err(error) => Err(HandshakeError::Malformed(syntax_error(error))),
     }
 }
 

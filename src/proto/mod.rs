@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod frame;
 pub mod framing;
 pub mod handshake;
+pub mod http;
 pub mod json;
 pub mod mask;
 pub mod message;

@@ -56,6 +56,8 @@ pub enum Why {
     Protocol(FrameError),
     /// Answered with an HTTP status.
     Refused(Status),
+    /// Answered with a page, and this HTTP status.
+    Served(u16),
     /// The leg ended before it had said what it wanted.
     NoRequest,
     /// `--idle-timeout`
@@ -84,6 +86,7 @@ impl Why {
             Self::Reset => "reset",
             Self::Protocol(_) => "protocol-error",
             Self::Refused(_) => "refused",
+            Self::Served(_) => "served",
             Self::NoRequest => "no-request",
             Self::IdleTimeout => "idle-timeout",
             Self::MaxLifetime => "max-lifetime",
@@ -109,11 +112,12 @@ pub struct Ended {
     pub client: Option<IpAddr>,
 }
 
-/// As the log has it. Of a refusal the code is its HTTP status.
+/// As the log has it. Of a refusal and of a page the code is the HTTP status.
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = match self.why {
             Why::Refused(status) => status.code(),
+            Why::Served(status) => status,
             _ => self.code.get(),
         };
         write!(f, "code={code} by={} why={}", self.by.name(), self.why.name())

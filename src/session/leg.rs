@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::deadlines::Time;
 use super::opening::{Asking, Opening};
+use super::page::Page;
 use super::Session;
 
 /// What speaks on a leg.
@@ -19,6 +20,8 @@ pub enum Codec {
     Asking(Box<Asking>),
     /// An open or closing WebSocket.
     WebSocket(Box<Session>),
+    /// A page of ours: nobody is there who could be told anything.
+    Page(Box<Page>),
 }
 
 /// What is done with a leg's bytes.

@@ -24,6 +24,7 @@ mod leg;
 pub mod link;
 mod naming;
 pub mod opening;
+pub mod page;
 pub mod pings;
 pub mod pipe;
 pub mod proxied;

@@ -3,12 +3,26 @@
 //!
 //! Owns the bytes of a head that is not complete. Never answers.
 
+use crate::admin::Inquiry;
 use crate::buf::hot::Hot;
-use crate::config::Limits;
+use crate::config::{Limits, Local};
 use crate::policy::admit::{admit, Admission, Refusal};
 use crate::policy::gate::Gate;
-use crate::proto::handshake::{HeadLimits, Request};
+use crate::policy::page::Visit;
+use crate::proto::handshake::{HandshakeError, HeadLimits, Request};
+use crate::proto::http::{self, Method};
 use crate::proto::response::{Expectation, ResponseError};
+
+/// A request that is welcome.
+#[derive(Debug)]
+pub enum Call {
+    /// It is for a WebSocket.
+    WebSocket(Admission),
+    /// It is for a page, on a route that has some.
+    Page(Visit),
+    /// It is from whoever runs the proxy, where they may ask.
+    Admin(Inquiry),
+}
 
 /// A request head under way.
 #[derive(Debug, Default)]
@@ -27,16 +41,47 @@ impl Opening {
         hot: &mut Hot,
         gate: Gate,
         limits: &Limits,
-    ) -> Option<Result<Admission, Refusal>> {
+    ) -> Option<Result<Call, Refusal>> {
+        let is_admin = matches!(gate.route.local, Local::Admin(_));
         let met = self.0.on_bytes(hot.input(), false, limits, |wire, sizes| {
+            if is_admin {
+                return plain(wire, sizes, |request| {
+                    Inquiry::welcome(request, gate).map(Call::Admin)
+                });
+            }
             match Request::parse(wire, sizes) {
-                Ok(Some((request, len))) => Some((admit(&request, gate), len)),
+                Ok(Some((request, len))) => Some((admit(&request, gate).map(Call::WebSocket), len)),
                 Ok(None) => None,
+                Err(HandshakeError::NotAnUpgrade { .. }) if gate.route.web.is_some() => {
+                    plain(wire, sizes, |request| visit(request, gate))
+                }
                 Err(error) => Some((Err(error.into()), wire.len())),
             }
         });
         take(met, hot)
     }
+}
+
+/// What `judge` makes of a plain request, and how long that is.
+fn plain(
+    wire: &[u8],
+    sizes: HeadLimits,
+    judge: impl FnOnce(&http::Request) -> Result<Call, Refusal>,
+) -> Option<(Result<Call, Refusal>, usize)> {
+    match http::Request::parse(wire, sizes) {
+        Ok(Some((request, len))) => Some((judge(&request), len)),
+        Ok(None) => None,
+        Err(error) => Some((Err(error.into()), wire.len())),
+    }
+}
+
+/// Whether a request that cannot become a WebSocket is one for a page.
+fn visit(request: &http::Request, gate: Gate) -> Result<Call, Refusal> {
+    if request.asks_for_websocket() {
+        let head = request.method == Method::Head;
+        return Err(HandshakeError::NotAnUpgrade { head }.into());
+    }
+    Visit::welcome(request, gate).map(Call::Page)
 }
 
 /// An answer under way.
@@ -159,6 +204,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Remote, Route};
     use crate::policy::gate::Secrets;
     use crate::proto::response::ClientRequest;
     use crate::testing;
@@ -168,9 +214,13 @@ mod tests {
 
     /// Feeds `wire` in pieces of the given lengths, then the rest; what was left behind the head.
     fn fed(wire: &[u8], cuts: &[usize]) -> Option<(Result<u16, u16>, Vec<u8>)> {
-        let limits = Limits::default();
-        let (route, secrets) = (testing::route(), Secrets::default());
-        let gate = Gate { route: &route, secrets: &secrets, client: None };
+        fed_on(&testing::route(), wire, cuts)
+    }
+
+    /// The same on that route; a page is 200.
+    fn fed_on(route: &Route, wire: &[u8], cuts: &[usize]) -> Option<(Result<u16, u16>, Vec<u8>)> {
+        let (limits, secrets) = (Limits::default(), Secrets::default());
+        let gate = Gate { route, secrets: &secrets, client: None };
         let (mut opening, mut hot) = (Opening::default(), Hot::new(1 << 16));
         let mut start = 0;
         for &cut in cuts.iter().chain([&wire.len()]) {
@@ -179,7 +229,8 @@ mod tests {
             hot.commit(piece.len());
             if let Some(answer) = opening.on_bytes(&mut hot, gate, &limits) {
                 let rest = [hot.input(), &wire[cut..]].concat();
-                return Some((answer.map(|_| 101).map_err(|r| r.status.code()), rest));
+                let met = |call| if matches!(call, Call::WebSocket(_)) { 101 } else { 200 };
+                return Some((answer.map(met).map_err(|r| r.status.code()), rest));
             }
             assert!(hot.input().is_empty());
             start = cut;
@@ -199,6 +250,43 @@ mod tests {
         let bytes: Vec<usize> = (1..wire.len()).collect();
         assert_eq!(fed(&wire, &bytes).unwrap().1, b"\x82\x81....x");
         assert_eq!(fed(&wire[..HEAD.len() - 1], &[5]), None);
+    }
+
+    #[test]
+    fn only_what_asks_for_no_websocket_is_for_a_page_and_only_where_there_are_some() {
+        let web = Route { web: Some("web".into()), ..testing::route() };
+        let page = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (head, with, without) in [
+            (page.to_owned(), Ok(200), Err(426)),
+            (page.replace("\r\n\r\n", "\r\nConnection: upgrade\r\n\r\n"), Ok(200), Err(426)),
+            (page.replace("\r\n\r\n", "\r\nUpgrade: h2c\r\n\r\n"), Ok(200), Err(426)),
+            (page.replace("GET", "POST"), Err(405), Err(426)),
+            (page.replace("/a", "/.."), Err(400), Err(426)),
+            (page.replace("Host", "Hos"), Err(400), Err(426)),
+            (HEAD.to_owned(), Ok(101), Ok(101)),
+            (HEAD.replace("Version: 13", "Version: 8"), Err(426), Err(426)),
+            (HEAD.replace("Connection: Upgrade", "Connection: close"), Err(426), Err(426)),
+            (HEAD.replace("dGhl", "!"), Err(400), Err(400)),
+        ] {
+            for cut in (1..head.len()).step_by(7) {
+                let wire = [head.as_bytes(), b"more"].concat();
+                let met = |route| fed_on(route, &wire, &[cut]).expect("it is complete").0;
+                assert_eq!((met(&web), met(&testing::route())), (with, without), "{head} {cut}");
+            }
+        }
+        let wire = [page.as_bytes(), b"more"].concat();
+        assert_eq!(fed_on(&web, &wire, &[3]).unwrap().1, b"more");
+        let bind = testing::route().local.bind().clone();
+        let admin = Route::new(Local::Admin(bind), Remote::Admin);
+        let ask = page.replace("/a", "/metrics").replace("Host: a", "Host: [::1]");
+        for (head, met) in [
+            (ask.clone(), Ok(200)),
+            (ask.replace("\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n"), Ok(200)),
+            (ask.replace("metrics", "a"), Err(404)),
+            (HEAD.to_owned(), Err(403)),
+        ] {
+            assert_eq!(fed_on(&admin, head.as_bytes(), &[3]).unwrap().0, met, "{head}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{sys, Wait, PATIENCE};
 /// A running `ws-tcp-proxy`, killed when dropped.
 pub struct Proxy {
     child: Child,
-    /// What follows `listening ` on stdout, one for each `--local`.
+    /// What follows `listening ` on stdout, one for each `--local`, and one for `--admin`.
     pub listening: Vec<String>,
     stdout: Lines,
     /// The log.
@@ -37,13 +37,13 @@ impl Proxy {
         command
     }
 
-    /// Starts it and waits until it listens on every `--local`.
+    /// Starts it and waits until it listens on every `--local`, and at `--admin`.
     ///
     /// # Errors
     /// The child could not be started.
     #[track_caller]
     pub fn spawn(command: Command) -> io::Result<Self> {
-        let routes = command.get_args().filter(|a| *a == "--local").count();
+        let routes = command.get_args().filter(|a| *a == "--local" || *a == "--admin").count();
         let mut proxy = Self::spawn_unready(command)?;
         proxy.listening = proxy.stdout.wait_for("the line `listening ...`", |lines| {
             let names = lines.iter().filter_map(|l| l.strip_prefix("listening "));

@@ -1,8 +1,11 @@
 //! The system calls that std does not offer, each behind a safe function.
 
+use std::ffi::CString;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Whether `socket` gets ready for `events` (`POLLIN`, `POLLOUT`) within `patience` (poll(2)).
@@ -105,6 +108,13 @@ pub fn reset_on_close(socket: RawFd) -> io::Result<()> {
 pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) takes plain numbers.
     check(unsafe { libc::kill(pid as i32, signal) })
+}
+
+/// Makes a named pipe (mkfifo(3)).
+pub fn make_pipe(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: mkfifo(3) reads a string that ends in NUL and lives until it returns.
+    check(unsafe { libc::mkfifo(path.as_ptr(), 0o600) })
 }
 
 /// In a child before exec: at most `files` open descriptors (setrlimit(2)).

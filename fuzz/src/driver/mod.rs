@@ -344,6 +344,7 @@ impl Driver {
             Step::Deliver(sink) => self.deliver(sink),
             Step::Passed(_) | Step::Unproven(_) => unreachable!("nobody passes connections on"),
             Step::Admit(names) => self.admit(names),
+            Step::Serve(_) | Step::Inform(_) => unreachable!("no route has pages"),
             Step::Dial => {
                 self.model.on_request(self.link.named());
                 self.start_dial();

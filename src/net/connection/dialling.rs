@@ -8,12 +8,11 @@ use mio::event::Event as Readiness;
 
 use super::{send, token, Behind, Connection, Goal, Shared};
 use crate::config::{Destination, Host, HostPort, Remote, Route};
-use crate::net::clients::Place;
 use crate::net::dial::{Address, Attempt, Dial, DialError};
 use crate::net::end::End;
 use crate::net::events::Event;
 use crate::net::resolve::{Asker, Question};
-use crate::policy::admit::{Refusal, Status};
+use crate::policy::admit::Refusal;
 use crate::policy::credentials::Credentials;
 use crate::policy::target::{check, checked, target};
 use crate::session::link::{Far, Names, Opened, Reached};
@@ -93,22 +92,6 @@ impl Connection {
         }
     }
 
-    /// Why there is no place for it, if there is none. From here on it counts as the connection of
-    /// whoever a trusted proxy has passed on.
-    pub(super) fn lacks_place(&mut self, shared: &mut Shared) -> Option<Refusal> {
-        if let Some(client) = self.link.client() {
-            shared.clients.stand_behind(self.id, client);
-        }
-        let reason = match shared.clients.place(self.id) {
-            Place::Free if self.admitted => return None,
-            Place::Free => "the proxy serves as many connections as it may; try again later",
-            Place::Refused | Place::Unheard => {
-                "your address has as many connections as one may; end one, or try again later"
-            }
-        };
-        Some(Refusal::new(Status::Unavailable, reason))
-    }
-
     fn dial_address(&mut self, address: Address, route: &Route, shared: &mut Shared) {
         if let Some(dial) = &mut self.dial {
             dial.add(address);
@@ -170,7 +153,8 @@ impl Connection {
             shared.stats.connect.add(shared.now - dial.since);
         }
         let far = match &route.remote {
-            Remote::Echo => Far::Echo,
+            // The latter is never dialled.
+            Remote::Echo | Remote::Admin => Far::Echo,
             Remote::Tcp(_)
             | Remote::Unix(_)
             | Remote::Connect

@@ -5,7 +5,9 @@
 
 mod dialling;
 mod ending;
+mod pages;
 mod passed;
+mod seat;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -17,12 +19,14 @@ use log::debug;
 use mio::event::Event as Readiness;
 use mio::{Registry, Token};
 
+pub use seat::Seat;
 use shown::{Behind, Goal};
 
 use super::clients::Clients;
 use super::dial::{Dial, DialError};
 use super::end::{End, News};
 use super::events::Event;
+use super::files::Roots;
 use super::inquiry::{Answer, Question};
 use super::resolve::Resolver;
 use super::secrets::Files;
@@ -57,8 +61,12 @@ pub struct Shared {
     pub now: Time,
     /// Connections that count among `--max-connections`: those that are not refused.
     pub admitted: usize,
+    /// Connections that ask about the proxy and are answered.
+    pub informed: usize,
     /// By route.
     pub secrets: Files,
+    /// By route.
+    pub roots: Roots,
     pub clients: Clients,
     /// What trusted proxies have said of connections, where they do so by a header of their own.
     pub passed: BTreeMap<ConnectionId, ProxyHeader>,
@@ -102,6 +110,7 @@ impl Shared {
 /// How connections of that route begin.
 fn entrance(route: &Route) -> Entrance {
     match (&route.local, &route.remote) {
+        (Local::Admin(_), _) => Entrance::WebSocket { names: None },
         (Local::WebSocket(_), remote) => {
             let names = match remote {
                 Remote::Connect => Some(Names::Connect(Connect::Answer)),
@@ -137,8 +146,7 @@ pub struct Connection {
     pub scheduled: Time,
     id: ConnectionId,
     route: u16,
-    /// Whether it has a place among `--max-connections`.
-    admitted: bool,
+    seat: Seat,
     /// Whether it is in the runnable list.
     pub listed: bool,
 }
@@ -147,7 +155,7 @@ impl Connection {
     /// What one costs in the tables: itself, its session, its timer.
     pub const BYTES: usize = size_of::<Option<Self>>() + size_of::<Session>() + 32;
 
-    /// A connection that was accepted on that route. One that is not `admitted` is answered 503.
+    /// A connection that was accepted on that route. One without a seat is answered 503.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
@@ -155,7 +163,7 @@ impl Connection {
         mut transport: Transport,
         id: ConnectionId,
         (index, route): (usize, &Route),
-        admitted: bool,
+        seat: Seat,
         shared: &mut Shared,
     ) -> io::Result<Self> {
         transport.register(&shared.registry, token(id.slot, 0))?;
@@ -170,7 +178,7 @@ impl Connection {
             scheduled: Time::NEVER,
             id,
             route: index as u16,
-            admitted,
+            seat,
             listed: false,
         })
     }
@@ -183,11 +191,6 @@ impl Connection {
     /// The index of its route.
     pub fn route(&self) -> usize {
         usize::from(self.route)
-    }
-
-    /// From now on it does not count among `--max-connections`.
-    fn give_place_up(&mut self, shared: &mut Shared) {
-        shared.admitted -= usize::from(std::mem::take(&mut self.admitted));
     }
 
     /// When it is to be looked at without an event.
@@ -263,7 +266,8 @@ impl Connection {
     }
 
     /// What it asked for in [`Shared::questions`] is known.
-    pub fn on_answer(&mut self, _answer: &Answer, route: &Route, shared: &mut Shared) -> Next {
+    pub fn on_answer(&mut self, answer: &Answer, route: &Route, shared: &mut Shared) -> Next {
+        self.pass_answer_on(answer, shared);
         self.serve(route, shared)
     }
 
@@ -398,6 +402,8 @@ impl Connection {
             Step::Unproven(error) => self.mistrust(error, shared),
             Step::Admit(names) => self.admit(names, route, shared),
             Step::Dial => self.start_dial(route, shared),
+            Step::Serve(visit) => self.serve_page(&visit, shared),
+            Step::Inform(inquiry) => self.inform(inquiry, shared),
             Step::Open(opened) => self.on_open(opened, route, shared),
             Step::Disagree(error) => {
                 let error = self.without_secrets(error.to_string(), route, shared);

@@ -1,15 +1,18 @@
 //! Who is waiting at the listeners, and how many of them are let in.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use log::{debug, warn};
 
 use super::Proxy;
+use crate::config::Local;
 use crate::net::clients::Place;
-use crate::net::connection::Connection;
+use crate::net::connection::{Connection, Seat};
 use crate::net::events::Event;
 use crate::net::sys;
+use crate::stats::ConnectionId;
 
 /// Connections accepted in one visit to a listener.
 pub const ACCEPTS_PER_VISIT: usize = 64;
@@ -63,25 +66,23 @@ impl Proxy {
             Err(error) => return debug!("accept: {error}"),
         };
         let id = self.table.next_id();
-        let route = (index, &self.routes[index]);
-        let place = self.shared.clients.arrive(id, peer, &route.1.access);
-        if place == Place::Unheard {
+        let Some(seat) = self.seat(id, peer, index) else {
             self.shared.stats.unheard += 1;
             return debug!("a connection too many of its client is closed");
-        }
-        let admitted = place == Place::Free
-            && self.shared.admitted < self.max_connections
-            && !self.shared.pool.is_full();
-        match Connection::accepted(transport, id, route, admitted, &mut self.shared) {
+        };
+        let route = (index, &self.routes[index]);
+        match Connection::accepted(transport, id, route, seat, &mut self.shared) {
             Ok(connection) => {
                 match peer {
                     Some(peer) => debug!("{} accepted peer={peer}", id),
                     None => debug!("{} accepted", id),
                 }
-                self.shared.stats.accepted += 1;
-                self.shared.admitted += usize::from(admitted);
+                self.shared.admitted += usize::from(seat == Seat::Admitted);
                 self.table.insert(connection);
-                self.shared.tell(|| Event::Opened { id, peer, route: index });
+                if seat != Seat::Asking {
+                    self.shared.stats.accepted += 1;
+                    self.shared.tell(|| Event::Opened { id, peer, route: index });
+                }
                 self.visit(id, Connection::begin);
             }
             Err(error) => {
@@ -90,6 +91,23 @@ impl Proxy {
                 let what = format!("cannot watch a connection: {error}");
                 self.shared.tell(|| Event::Error { id: None, what });
             }
+        }
+    }
+
+    /// Among whom a connection counts; `None` if its client has so many that it is not even told.
+    fn seat(&mut self, id: ConnectionId, peer: Option<SocketAddr>, index: usize) -> Option<Seat> {
+        let route = &self.routes[index];
+        if matches!(route.local, Local::Admin(_)) {
+            return Some(Seat::Asking);
+        }
+        match self.shared.clients.arrive(id, peer, &route.access) {
+            Place::Unheard => None,
+            Place::Free
+                if self.shared.admitted < self.max_connections && !self.shared.pool.is_full() =>
+            {
+                Some(Seat::Admitted)
+            }
+            Place::Free | Place::Refused => Some(Seat::None),
         }
     }
 }

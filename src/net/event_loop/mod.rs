@@ -27,6 +27,7 @@ use super::clients::Clients;
 use super::connection::{Connection, Next, Shared};
 use super::dial::DialError;
 use super::events::Event;
+use super::files::Roots;
 use super::handle::{Handle, Order, Orders};
 use super::inquiry::View;
 use super::listener::Listener;
@@ -106,6 +107,7 @@ impl Proxy {
         let mut listeners = Vec::with_capacity(routes.len());
         for (index, route) in routes.iter().enumerate() {
             let mut listener = Listener::open(&route.local, &limits)?;
+            checks::admin(&listener, route)?;
             listener.register(poll.registry(), Token(LISTENERS + index))?;
             listeners.push(listener);
         }
@@ -118,9 +120,11 @@ impl Proxy {
             resolver: Resolver::new(Arc::clone(&waker)),
             now: Time(0),
             secrets: Files::read(&routes)?,
+            roots: Roots::open(&routes)?,
             clients: Clients::new(limits.max_per_client),
             passed: BTreeMap::new(),
             admitted: 0,
+            informed: 0,
             dial_failures: Vec::new(),
             stats: Stats::new(SystemTime::now()),
             events: None,
@@ -369,7 +373,7 @@ impl Proxy {
             return;
         }
         self.stops_at = Some(at);
-        info!("stopping: {} connections to end", self.table.len());
+        info!("stopping: {} connections to end", self.view().count());
         self.listeners.clear();
         for id in self.table.ids() {
             self.close(id, Why::Shutdown, CloseCode::GOING_AWAY);
@@ -391,7 +395,7 @@ impl Proxy {
     fn report(&mut self) {
         info!(
             "{} connections, {} bytes kept of {}",
-            self.table.len(),
+            self.view().count(),
             self.shared.pool.lent(),
             self.shared.limits.max_memory
         );
@@ -435,7 +439,7 @@ impl Proxy {
         // Whoever has asked may be gone.
         match order {
             Order::Ask(question, to) => drop(to.send(self.view().answer(question))),
-            Order::Count(to) => drop(to.send(self.table.len())),
+            Order::Count(to) => drop(to.send(self.view().count())),
             Order::Close(id, code) => self.close(id, Why::Requested, code),
             Order::Shutdown(drain) => self.stop(drain),
         }

@@ -158,6 +158,9 @@ impl Link {
 
     /// Who leg 0 is, where a trusted proxy has said so, until the target is reached.
     pub fn client(&self) -> Option<IpAddr> {
+        if let Stage::Page(asker) = &self.stage {
+            return asker.client;
+        }
         match &self.asked()?.welcome {
             Welcome::Handshake(admission) => admission.client,
             Welcome::Named(_) => None,

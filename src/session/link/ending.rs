@@ -70,7 +70,14 @@ impl Link {
                     self.start_closing(ctx);
                 }
             }
+            // It was discarded. If that is the first sign of an end, a page was under way.
+            Codec::Raw if reset => self.note_failure(side),
             Codec::Raw => {}
+            Codec::Page(page) => {
+                let page = **page;
+                self.end(By::Proxy, Why::Served(page.status), page.close_code());
+                self.pipes[sink].end(page.close_code());
+            }
         }
         if side == 1 {
             self.answer_for_target(Status::BadGateway, hot, ctx);
@@ -84,7 +91,8 @@ impl Link {
     /// The transport of leg `side` has failed, although nobody reads it now. What it has said can
     /// still be read and delivered, but that must make progress.
     pub fn on_failure(&mut self, side: usize, ctx: &mut Context) {
-        if self.is_dialling() || side == 0 && matches!(self.stage, Stage::Ask(_)) {
+        let is_waiting = matches!(self.stage, Stage::Ask(_) | Stage::Page(_));
+        if self.is_dialling() || side == 0 && is_waiting {
             // Whoever asked is gone: nobody needs the target any more.
             self.end(By::side(side), Why::Reset, CloseCode::ABNORMAL);
             self.stage = Stage::Relay(None);
@@ -138,7 +146,9 @@ impl Link {
     pub fn refuse(&mut self, refusal: &Refusal, hot: &mut Hot, ctx: &mut Context) {
         let words = match std::mem::replace(&mut self.stage, Stage::Relay(None)) {
             Stage::Proxied(proxied) if !proxied.is_http => None,
-            Stage::Proxied(_) | Stage::Head { .. } => Some(Words::Stream(refusal.response())),
+            Stage::Proxied(_) | Stage::Head { .. } | Stage::Page(_) => {
+                Some(Words::Stream(refusal.response()))
+            }
             Stage::Name(naming) => Some(naming.refused(refusal)),
             Stage::Dial(asked) | Stage::Ask(asked) => match asked.map(|asked| asked.welcome) {
                 Some(Welcome::Handshake(_)) => Some(Words::Stream(refusal.response())),
@@ -190,6 +200,9 @@ impl Link {
             return self.refuse(&Refusal::new(Status::Unavailable, reason), hot, ctx);
         }
         hot.fill(0);
+        if why == Why::Shutdown && self.page().is_some() {
+            return; // what has begun is finished: the drain has an end of its own
+        }
         if !self.is_relaying() {
             self.stage = Stage::Relay(None);
             self.drop_target(ctx);
@@ -330,8 +343,13 @@ impl Link {
     /// that one is heard for its Close.
     pub(super) fn discard_source_of(&mut self, side: usize) {
         let source = &mut self.legs[1 - side];
-        if matches!(source.codec, Codec::Raw) && source.reading == Reading::Relaying {
-            source.reading = Reading::Discarding;
+        if source.reading == Reading::Relaying {
+            source.reading = match source.codec {
+                Codec::Raw => Reading::Discarding,
+                // Nobody waits for us to hear the rest.
+                Codec::Page(_) => Reading::Ended,
+                _ => Reading::Relaying,
+            };
         }
     }
 
@@ -348,8 +366,9 @@ impl Link {
             }
             _ if leg.writing == Writing::Open => {
                 leg.writing = Writing::ShutdownDue;
-                // Of two streams that ended well, the other may go on as long as it likes.
-                if code == CloseCode::INTERNAL_ERROR {
+                // Of two streams that ended well, the other may go on as long as it likes, if
+                // that is any use.
+                if code == CloseCode::INTERNAL_ERROR || leg.reading == Reading::Discarding {
                     self.start_closing(ctx);
                 }
             }
@@ -379,6 +398,9 @@ impl Link {
         self.legs[side].writing = Writing::Shut;
         self.pipes[side].break_off(ctx.pool);
         self.deadlines.clear(Deadline::Send(side));
+        if side == 0 && self.page().is_some() {
+            self.discard_source_of(side);
+        }
     }
 
     /// Ends TCP on leg `side` if that is our turn.

@@ -30,6 +30,9 @@ mod half_close_tests;
 mod holding;
 #[cfg(test)]
 mod json_tests;
+mod page;
+#[cfg(test)]
+mod page_tests;
 #[cfg(test)]
 mod rate_tests;
 mod relaying;
@@ -40,20 +43,24 @@ mod tests;
 
 use self::beginning::{websocket, Asked, Welcome};
 pub use self::beginning::{Entrance, Opened, Reached};
+use self::page::Asker;
 use super::deadlines::{Deadline, Deadlines, Time};
 use super::ended::{Ended, Ending};
 use super::leg::{Codec, Leg, Reading, Writing};
 use super::naming::Naming;
 pub use super::naming::{Connect, Names};
+use super::opening::Call;
 use super::pipe::Pipe;
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
 use super::{Passing, MAX_CONTROL_FRAME};
+use crate::admin::Inquiry;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
 use crate::buf::ring::Ring;
 use crate::config::{Destination, Limits};
 use crate::policy::gate::Gate;
+use crate::policy::page::Visit;
 use crate::proto::frame::Role;
 use crate::proto::mask::Keys;
 use crate::proto::proxy_header::ProxyHeader;
@@ -84,6 +91,8 @@ enum Stage {
     Proxied(Box<Proxied>),
     /// Leg 0 has not asked for its WebSocket. How it will name the target there, if it will.
     Head { names: Option<Names> },
+    /// Leg 0 has asked for a page, which is not found yet.
+    Page(Box<Asker>),
     /// Leg 0 is there, and has not named its target.
     Name(Box<Naming>),
     /// The target is to be reached. `None` if leg 0 asked for nothing.
@@ -118,6 +127,10 @@ pub enum Step {
     /// The request is good: dial, or call [`Link::refuse`]. The input that is left comes first
     /// when the link is open.
     Dial,
+    /// A page is asked for: call [`Link::begin_page`], or [`Link::refuse`].
+    Serve(Box<Visit>),
+    /// The same of an answer about the proxy, which may take a while.
+    Inform(Inquiry),
     /// The target agrees, and the relay has begun.
     Open(Opened),
     /// The target does not agree: call [`Link::refuse`].
@@ -192,7 +205,7 @@ impl Link {
                 Stage::Proxied(_) | Stage::Head { .. } => side == 0,
                 // A piece at a time: what is owed goes out first.
                 Stage::Name(_) => side == 0 && self.pipes[0].is_clear(),
-                Stage::Dial(_) => false,
+                Stage::Page(_) | Stage::Dial(_) => false,
                 Stage::Ask(_) => side == 1,
                 Stage::Relay(_) => {
                     self.pipes[self.sink_of(side)].is_clear() && !self.is_paused(side)
@@ -221,7 +234,11 @@ impl Link {
         let limit = self.relay_limit(side, size, ctx);
         // Payload is never longer than the wire bytes it comes in.
         let rated = self.rates().map(|rates| rates.may_take(side, ctx.now));
-        rated.map_or(limit, |rated| limit.min(rated.max(1)))
+        let limit = rated.map_or(limit, |rated| limit.min(rated.max(1)));
+        match &self.legs[side].codec {
+            Codec::Page(page) => page.read_limit(limit),
+            _ => limit,
+        }
     }
 
     /// How much of what leg `side` says to relay at once, at most, however fast it may speak.
@@ -342,7 +359,9 @@ impl Link {
         match &mut self.legs[side].codec {
             Codec::Opening(opening) => match opening.on_bytes(hot, gate, ctx.limits) {
                 None => Step::Deliver(side),
-                Some(Ok(mut admission)) => {
+                Some(Ok(Call::Page(visit))) => self.expect_page(visit),
+                Some(Ok(Call::Admin(inquiry))) => self.expect_answer(inquiry),
+                Some(Ok(Call::WebSocket(mut admission))) => {
                     let names = match self.stage {
                         Stage::Head { names } => names,
                         _ => None,

@@ -112,6 +112,9 @@ impl Link {
     #[inline]
     pub(super) fn count(&mut self, side: usize, n: usize, ctx: &Context) {
         self.pipes[self.sink_of(side)].bytes += n as u64;
+        if let Codec::Page(page) = &mut self.legs[side].codec {
+            page.count(n);
+        }
         if let Some(rates) = self.rates_mut() {
             rates.take(side, n, ctx.now);
         }

@@ -46,6 +46,9 @@ pub struct Script {
     /// What each end has said and we have not read.
     said: [Vec<u8>; 2],
     pub dials: bool,
+    /// Whether its route has pages, and the one that was asked for.
+    pub web: bool,
+    pub visit: Option<Box<Visit>>,
     /// Whose connection it is.
     pub passed: Option<ProxyHeader>,
     answers: u32,
@@ -78,6 +81,8 @@ impl Script {
             fin: [false; 2],
             said: Default::default(),
             dials: false,
+            web: false,
+            visit: None,
             passed: None,
             answers: 0,
         }
@@ -126,6 +131,17 @@ impl Script {
         let head = request.head.clone();
         self.connect(Far::WebSocket(request));
         assert_eq!(std::mem::take(&mut self.got[TARGET]), head);
+    }
+
+    /// The page that was asked for is found, and has `len` bytes.
+    pub fn serve(&mut self, status: u16, len: u64) {
+        assert!(self.visit.take().is_some(), "no page was asked for");
+        self.with(|link, _, ctx| link.begin_page(status, len, ctx));
+        self.send(PEER, b"head ");
+        if len == 0 {
+            self.ends(TARGET, false);
+        }
+        self.work();
     }
 
     fn on_open(&mut self, opened: Opened) {
@@ -199,12 +215,19 @@ impl Script {
             let size = self.hot.size();
             let limit = self.with(|link, _, ctx| link.read_limit(side, size, ctx));
             let n = limit.min(said.len());
+            if n == 0 {
+                // A file may have more in it than a page.
+                self.ends(side, false);
+                continue;
+            }
             self.said[side] = said[n..].to_vec();
             self.hot.fill(n).copy_from_slice(&said[..n]);
             self.hot.commit(n);
             self.answers = ANSWERS_PER_READ;
             while !self.hot.input().is_empty() {
-                let route = Route { messages: self.messages.clone(), ..testing::route() };
+                let web = self.web.then(|| "web".into());
+                let messages = self.messages.clone();
+                let route = Route { messages, web, ..testing::route() };
                 let secrets = Secrets::default();
                 let gate = Gate { route: &route, secrets: &secrets, client: None };
                 let step = self.with(|link, hot, ctx| link.on_bytes(side, hot, gate, ctx));
@@ -240,6 +263,11 @@ impl Script {
                 self.with(|link, hot, ctx| link.refuse(&refusal, hot, ctx));
                 self.deliver(PEER);
             }
+            Step::Serve(visit) => {
+                self.visit = Some(visit);
+                self.hot.drop_input();
+            }
+            Step::Inform(_) => unreachable!("it is no listener for that"),
             Step::Open(opened) => self.on_open(opened),
             Step::Disagree(error) => {
                 let refusal = Refusal::new(Status::BadGateway, error.to_string());
