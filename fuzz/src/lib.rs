@@ -11,6 +11,7 @@ pub mod driver;
 pub mod ear;
 pub mod end;
 pub mod frames;
+pub mod framing;
 pub mod input;
 pub mod model;
 pub mod receiver;
