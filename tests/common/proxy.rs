@@ -241,7 +241,7 @@ struct Text {
 }
 
 impl Lines {
-    fn follow(pipe: impl Read + Send + 'static) -> Self {
+    pub fn follow(pipe: impl Read + Send + 'static) -> Self {
         let lines = Self(Arc::default());
         let shared = lines.clone();
         std::thread::spawn(move || {
@@ -275,7 +275,7 @@ impl Lines {
     }
 
     #[track_caller]
-    fn wait_for_end(&self, what: &str) {
+    pub fn wait_for_end(&self, what: &str) {
         let ended = self.wait(|read| read.ended.then_some(()));
         assert!(ended.is_some(), "waited in vain for {what}");
     }
