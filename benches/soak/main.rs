@@ -6,6 +6,7 @@
 //! cargo bench --bench soak -- --pairs 64 --bytes 256MiB    many of them at once
 //! cargo bench --bench soak -- --narrow --bytes 64MiB       kernel buffers of a few KiB
 //! cargo bench --bench soak -- --tunnel                     TCP to TCP through two proxies, half-closed
+//! cargo bench --bench soak -- --line 5GiB                  one line each way, generated and never stored
 //! cargo bench --bench soak -- --stalled 100 --offer 256MiB peers that never read, and an echo beside
 //! cargo bench --bench soak -- --idle 9000                  memory of connections that say nothing
 //! ```
@@ -22,6 +23,7 @@ mod common;
 mod cores;
 mod ends;
 mod idle;
+mod line;
 mod pairs;
 mod script;
 mod stalled;
@@ -42,6 +44,7 @@ use common::Proxy;
 const USAGE: &str = "\
 usage: cargo bench --bench soak -- [--pairs N] [--bytes SIZE] [--dribble] [--narrow] [--seed N]
        cargo bench --bench soak -- --tunnel [--encoding NAME] [--half-close TIME] [... as above]
+       cargo bench --bench soak -- --line SIZE [--framing lines|length:varint] [--seed N]
        cargo bench --bench soak -- --stalled N [--offer SIZE]
        cargo bench --bench soak -- --idle N
        each with [--limit SECONDS]; SIZE is bytes, or has a unit: 64KiB, 256MiB, 1GiB";
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
     match request.mode {
         Mode::Pairs(plan) => pairs::run(plan),
         Mode::Tunnel(plan, options) => tunnel::run(plan, &options),
+        Mode::Line(bytes, framing, seed) => line::run(bytes, framing, seed),
         Mode::Stalled { peers, offer } => stalled::run(peers, offer),
         Mode::Idle(connections) => idle::run(connections),
     }
@@ -86,6 +90,7 @@ struct Request {
 enum Mode {
     Pairs(pairs::Plan),
     Tunnel(pairs::Plan, tunnel::Options),
+    Line(u64, line::Framing, u64),
     Stalled { peers: usize, offer: u64 },
     Idle(usize),
 }
@@ -101,6 +106,7 @@ impl Request {
             seed: SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs(),
         };
         let (mut stalled, mut offer, mut idle, mut limit) = (None, GIB / 4, None, None);
+        let (mut line, mut framing) = (None, line::Framing::Lines);
         let (mut is_tunnel, mut tunnel) = (false, tunnel::Options::default());
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
@@ -114,6 +120,8 @@ impl Request {
                 "--tunnel" => is_tunnel = true,
                 "--encoding" => tunnel.encoding.clone_from(rest.next()?),
                 "--half-close" => tunnel.half_close.clone_from(rest.next()?),
+                "--line" => line = Some(size(rest.next()?)?),
+                "--framing" => framing = line::Framing::named(rest.next()?)?,
                 "--stalled" => stalled = Some(rest.next()?.parse().ok()?),
                 "--offer" => offer = size(rest.next()?)?,
                 "--idle" => idle = Some(rest.next()?.parse().ok().filter(|n| *n > 0)?),
@@ -122,11 +130,15 @@ impl Request {
             }
         }
         let minutes = Duration::from_secs(300);
-        let (mode, usual) = match (is_tunnel, stalled, idle) {
-            (false, None, None) => (Mode::Pairs(plan), plan.usual_limit()),
-            (true, None, None) => (Mode::Tunnel(plan, tunnel), tunnel::usual_limit(plan)),
-            (false, Some(peers), None) => (Mode::Stalled { peers, offer }, minutes),
-            (false, None, Some(connections)) => (Mode::Idle(connections), minutes),
+        let (mode, usual) = match (is_tunnel, line, stalled, idle) {
+            (false, None, None, None) => (Mode::Pairs(plan), plan.usual_limit()),
+            (true, None, None, None) => (Mode::Tunnel(plan, tunnel), tunnel::usual_limit(plan)),
+            (false, Some(bytes), None, None) => {
+                let plan = pairs::Plan { bytes, ..plan };
+                (Mode::Line(bytes, framing, plan.seed), plan.usual_limit() * 2)
+            }
+            (false, None, Some(peers), None) => (Mode::Stalled { peers, offer }, minutes),
+            (false, None, None, Some(connections)) => (Mode::Idle(connections), minutes),
             _ => return None,
         };
         Some(Self { mode, limit: limit.unwrap_or(usual) })
