@@ -13,6 +13,7 @@ use crate::policy::rules::Rules;
 pub use crate::proto::authority::{Host, HostPort};
 use crate::proto::connect::Form;
 use crate::proto::encoding::{Encoding, Encodings};
+use crate::proto::framing::Framing;
 use crate::proto::proxy_header;
 use crate::proto::response::ClientRequest;
 
@@ -288,7 +289,11 @@ impl fmt::Display for Destination {
 pub struct Messages {
     /// The encoding of a connection that asks for none.
     pub encoding: Encoding,
-    /// The encodings a connection may ask for by `?encoding=` or a subprotocol.
+    /// How messages appear in the stream (`--framing`). Where a CONNECT tunnel goes by a WebSocket they
+    /// never do.
+    pub framing: Framing,
+    /// The encodings a connection may ask for by `?encoding=` or a subprotocol, of those that fit the
+    /// framing.
     pub allowed: Encodings,
     /// Send U+FFFD for target bytes that are not UTF-8, instead of closing with 1007.
     pub text_lossy: bool,
@@ -302,6 +307,11 @@ pub struct Messages {
 impl Messages {
     /// `half_close` where a route carries CONNECT tunnels.
     pub const HALF_CLOSE: Duration = Duration::from_secs(5);
+
+    /// Whether a connection may ask for that encoding, or has it unasked.
+    pub fn allows(&self, encoding: Encoding) -> bool {
+        self.allowed.contains(encoding) && self.framing.encodings().contains(encoding)
+    }
 }
 
 /// Which of the offered subprotocols is answered (RFC 6455 section 4.2.2).
@@ -396,6 +406,7 @@ impl Default for Messages {
     fn default() -> Self {
         Self {
             encoding: Encoding::Binary,
+            framing: Framing::Raw,
             allowed: Encodings::ALL,
             text_lossy: false,
             subprotocols: Subprotocols::Listed(vec!["binary".into(), "base64".into()]),

@@ -14,9 +14,10 @@ use libfuzzer_sys::fuzz_target;
 use ws_tcp_proxy::buf::hot::Hot;
 use ws_tcp_proxy::proto::encoding::{ChunkError, Encoding, MAX_PREFIX};
 use ws_tcp_proxy::proto::frame::{FrameError, Opcode, Role};
+use ws_tcp_proxy::proto::framing::Framing;
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::proto::message::Kind;
-use ws_tcp_proxy::session::{Passing, Options, Session, MAX_CONTROL_FRAME};
+use ws_tcp_proxy::session::{Options, Passing, Session, MAX_CONTROL_FRAME};
 use ws_tcp_proxy_fuzz::chunk;
 use ws_tcp_proxy_fuzz::cuts::Cuts;
 use ws_tcp_proxy_fuzz::ear::{Ear, Said};
@@ -27,6 +28,7 @@ use ws_tcp_proxy_fuzz::receiver::{receive, Outcome};
 const OPTIONS: Options = Options {
     encoding: Encoding::Chunk,
     text_lossy: false,
+    framing: Framing::Raw,
     passing: Passing::Stream,
     max_message: 0,
     half_close: None,

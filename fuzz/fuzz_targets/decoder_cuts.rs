@@ -11,7 +11,7 @@
 use libfuzzer_sys::fuzz_target;
 use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::{FrameError, Role};
-use ws_tcp_proxy::session::{Passing, Options};
+use ws_tcp_proxy::session::{Options, Passing};
 use ws_tcp_proxy_fuzz::cuts::Cuts;
 use ws_tcp_proxy_fuzz::ear::{assert_begins, messages, Ear, Said};
 use ws_tcp_proxy_fuzz::input::Input;

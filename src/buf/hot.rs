@@ -27,6 +27,8 @@ pub struct Hot {
     bytes: Box<[u8]>,
     input: Range<usize>,
     output: Range<usize>,
+    /// How far left of the first payload the output begins.
+    lead: usize,
 }
 
 impl Hot {
@@ -34,7 +36,7 @@ impl Hot {
     /// untouched, and so unpaid, until the first read.
     pub fn new(size: usize) -> Self {
         let bytes = vec![0; HEADER_ROOM + size].into_boxed_slice();
-        Self { bytes, input: HEADER_ROOM..HEADER_ROOM, output: HEADER_ROOM..HEADER_ROOM }
+        Self { bytes, input: HEADER_ROOM..HEADER_ROOM, output: HEADER_ROOM..HEADER_ROOM, lead: 0 }
     }
 
     /// Bytes that one read may take.
@@ -46,6 +48,7 @@ impl Hot {
     pub fn fill(&mut self, limit: usize) -> &mut [u8] {
         self.input = HEADER_ROOM..HEADER_ROOM;
         self.output = HEADER_ROOM..HEADER_ROOM;
+        self.lead = 0;
         let end = HEADER_ROOM + limit.min(self.size());
         &mut self.bytes[HEADER_ROOM..end]
     }
@@ -95,6 +98,13 @@ impl Hot {
         self.input.start += n;
     }
 
+    /// Until the next read, an output that begins leaves a gap of `n` bytes, at most
+    /// [`HEADER_ROOM`], behind it, for what is put between payloads.
+    pub fn set_lead(&mut self, n: usize) {
+        debug_assert!(n <= HEADER_ROOM);
+        self.lead = n;
+    }
+
     /// Takes one byte of the input away, unmasked.
     #[inline]
     pub fn take(&mut self, mask: &mut Mask) -> u8 {
@@ -105,12 +115,13 @@ impl Hot {
     }
 
     /// Moves `n` bytes from the input to the output, unmasking them on the way. The first ones
-    /// stay where they are.
+    /// stay where they are, if there is no lead.
     #[inline]
     pub fn pass(&mut self, n: usize, mask: &mut Mask) {
         debug_assert!(n <= self.input.len());
         if self.output.is_empty() {
-            self.output = self.input.start..self.input.start;
+            let start = self.input.start - self.lead;
+            self.output = start..start;
         }
         mask.apply_moving(&mut self.bytes, self.input.start, self.output.end, n);
         self.input.start += n;
@@ -141,13 +152,37 @@ impl Hot {
         let n = bytes.len();
         if self.output.is_empty() {
             debug_assert!(n <= HEADER_ROOM);
-            self.output = self.input.start - n..self.input.start - n;
+            let start = self.input.start - n.max(self.lead);
+            self.output = start..start;
         } else if self.output.end + n > self.input.start {
             return false;
         }
         self.bytes[self.output.end..self.output.end + n].copy_from_slice(bytes);
         self.output.end += n;
         true
+    }
+
+    /// Puts `bytes` into the output, at `at` in it, and so into the gap. `false` if that is too small.
+    pub fn insert(&mut self, at: usize, bytes: &[u8]) -> bool {
+        let (end, n) = (self.output.end, bytes.len());
+        if at == self.output.len() {
+            return self.put(bytes);
+        }
+        if end + n > self.input.start {
+            return false;
+        }
+        let from = self.output.start + at;
+        self.bytes.copy_within(from..end, from + n);
+        self.bytes[from..from + n].copy_from_slice(bytes);
+        self.output.end += n;
+        true
+    }
+
+    /// Moves the input to the free end of the buffer, and so widens the gap.
+    pub fn spread(&mut self) {
+        let start = self.bytes.len() - self.input.len();
+        self.bytes.copy_within(self.input.clone(), start);
+        self.input = start..self.bytes.len();
     }
 
     /// Writes `bytes`, at most [`HEADER_ROOM`], in front of the output.
@@ -239,6 +274,41 @@ mod tests {
         assert!(hot.put(b"<h>"));
         hot.pass(2, &mut Mask::default());
         assert_eq!(hot.output(), b"<h>cd");
+    }
+
+    #[test]
+    fn with_a_lead_the_first_payload_leaves_a_gap_too() {
+        for put_first in [false, true] {
+            let mut hot = filled(b"abc.d");
+            hot.set_lead(4);
+            if put_first {
+                assert!(hot.put(b"#"));
+            }
+            hot.pass(3, &mut Mask::default());
+            assert!(hot.put(b"!?") && hot.insert(0, b">"));
+            hot.skip(1);
+            assert!(!hot.insert(0, b"too long"));
+            hot.pass(1, &mut Mask::default());
+            let expected: &[u8] = if put_first { b">#abc!?d" } else { b">abc!?d" };
+            assert_eq!(hot.output(), expected);
+            hot.fill(1)[0] = b'e';
+            hot.commit(1);
+            hot.pass(1, &mut Mask::default());
+            assert!(!hot.put(b"!"), "the lead was for one read");
+        }
+    }
+
+    #[test]
+    fn a_gap_that_is_too_small_widens_when_the_input_moves() {
+        let mut hot = filled(b"ab.cd");
+        hot.pass(2, &mut Mask::default());
+        hot.skip(1);
+        assert!(!hot.insert(1, b"<longer than all there is>"));
+        hot.spread();
+        assert_eq!((hot.output(), hot.input()), (&b"ab"[..], &b"cd"[..]));
+        assert!(hot.insert(1, b"<longer than all there is>") && hot.put(b"!"));
+        hot.pass(2, &mut Mask::default());
+        assert_eq!(hot.output(), b"a<longer than all there is>b!cd");
     }
 
     #[test]

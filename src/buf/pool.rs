@@ -73,6 +73,14 @@ impl Pool {
         Ring::with_capacity(capacity)
     }
 
+    /// Takes account of bytes that were not lent but are kept all the same, and of such that are not
+    /// kept any more. Says whether as much could have been lent: if not, some must go.
+    pub fn settle(&mut self, taken: usize, returned: usize) -> bool {
+        self.lent = (self.lent + taken).saturating_sub(returned);
+        self.peak = self.peak.max(self.lent);
+        self.lent <= self.ceiling - self.reserve
+    }
+
     /// Takes a ring's storage back.
     pub fn give_back(&mut self, ring: Ring) {
         self.lent -= ring.capacity();
@@ -127,6 +135,20 @@ mod tests {
             assert_eq!(worst, ceiling / 2 + floors(connections));
             assert!(fill(ceiling, connections) <= worst, "{connections}");
         }
+    }
+
+    #[test]
+    fn what_was_not_lent_counts_and_must_go_when_there_is_no_more() {
+        let mut pool = Pool::new(64 << 10, 1);
+        let most = 64 << 10;
+        let reserve = 2 * (FLOOR + SLACK);
+        assert!(pool.settle(most - reserve, 0));
+        assert_eq!(pool.may_read(most), FLOOR);
+        assert!(!pool.settle(1, 0));
+        assert!(pool.settle(0, 1));
+        let ring = Ring::holding(vec![7; most - reserve], 0);
+        pool.give_back(ring);
+        assert_eq!(pool.lent(), 0);
     }
 
     #[test]

@@ -22,6 +22,13 @@ impl Ring {
         Self { storage: vec![0; capacity].into_boxed_slice(), start: 0, len: 0 }
     }
 
+    /// A ring that holds `bytes` from the index `from` on, in the storage where they are.
+    pub fn holding(bytes: Vec<u8>, from: usize) -> Self {
+        let len = bytes.len().saturating_sub(from);
+        let start = if len == 0 { 0 } else { from };
+        Self { storage: bytes.into_boxed_slice(), start, len }
+    }
+
     /// Bytes it can hold.
     pub fn capacity(&self) -> usize {
         self.storage.len()
@@ -84,6 +91,19 @@ mod tests {
         assert_eq!(ring.push(b"ghijklmn"), 6);
         assert_eq!(content(&ring), b"efghijkl");
         assert_eq!(ring.push(b"x"), 0);
+    }
+
+    #[test]
+    fn holds_what_it_is_given_in_the_same_storage() {
+        let mut ring = Ring::holding(b"..abc".to_vec(), 2);
+        assert_eq!((content(&ring), ring.capacity()), (b"abc".to_vec(), 5));
+        ring.consume(1);
+        assert_eq!(ring.push(b"defg"), 3);
+        assert_eq!(content(&ring), b"bcdef");
+        for nothing in [Ring::holding(Vec::new(), 0), Ring::holding(b"..".to_vec(), 2)] {
+            assert!(nothing.is_empty());
+            assert_eq!(nothing.slices(), (&[][..], &[][..]));
+        }
     }
 
     #[test]

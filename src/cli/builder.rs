@@ -13,6 +13,7 @@ use super::{parse, Command, UsageError};
 use crate::config::Config;
 use crate::proto::connect::Form;
 use crate::proto::encoding::Encoding;
+use crate::proto::framing::Framing;
 use crate::proto::proxy_header;
 
 impl Config {
@@ -73,6 +74,11 @@ impl Builder {
     /// One more encoding that clients may ask for.
     pub fn allow_encoding(self, encoding: Encoding) -> Self {
         self.option("allow-encoding", encoding)
+    }
+
+    /// How messages appear in the stream.
+    pub fn framing(self, framing: Framing) -> Self {
+        self.option("framing", framing)
     }
 
     /// U+FFFD for target bytes that are not UTF-8, in place of Close 1007.
@@ -359,6 +365,7 @@ mod tests {
             .encoding(Encoding::Base64)
             .allow_encoding(Encoding::Binary)
             .allow_encoding(Encoding::Text)
+            .framing(Framing::Lines)
             .text_lossy()
             .subprotocol("binary")
             .half_close(secs(2))
@@ -421,7 +428,7 @@ mod tests {
     #[test]
     fn methods_say_what_options_do() {
         let line = "--local ws://127.0.0.1:0 --remote ws://far.example/ --encoding base64 \
-            --allow-encoding binary,text --text-lossy --subprotocol binary --half-close=2s \
+            --allow-encoding binary,text --framing lines --text-lossy --subprotocol binary --half-close=2s \
             --header X-A:b\u{a0}c --basic-file /etc/a\u{a0}b --listen-basic-file users \
             --listen-bearer-file tokens --origin https://app.example --client 10.0.0.0/8 \
             --trust-proxy 127.0.0.1 --accept-proxy --send-proxy v1 \

@@ -12,6 +12,7 @@ use crate::config::{Access, Config, CredentialFile, Local, Messages, Remote, Rou
 use crate::net::Proxy;
 use crate::proto::connect::Form;
 use crate::proto::encoding::Encoding;
+use crate::proto::framing::Framing;
 use crate::proto::proxy_header::Version;
 use crate::session::rates::Rates;
 
@@ -72,7 +73,11 @@ fn messages(messages: &Messages) -> String {
     if messages.text_lossy {
         text.push_str(", text lossy");
     }
-    let asked = |e: &Encoding| *e != messages.encoding && messages.allowed.contains(*e);
+    if messages.framing != Framing::Raw {
+        text.push_str(", framing ");
+        text.push_str(messages.framing.name());
+    }
+    let asked = |e: &Encoding| *e != messages.encoding && messages.allows(*e);
     let names: Vec<_> = Encoding::ALL.into_iter().filter(asked).map(Encoding::name).collect();
     if !names.is_empty() {
         text.push_str("; on request ");
@@ -220,6 +225,19 @@ mod tests {
         let text = describe(&config_of("-r a:1 --admin [::1]:0 --admin-token-file x"), 512);
         let admin = "  http://[::1]:0 -> admin\n    clients show bearer from x\nmemory";
         assert!(text.contains(admin), "{text}");
+    }
+
+    #[test]
+    fn describes_how_messages_appear() {
+        let messages = |line: &str| {
+            let text = describe(&config_of(line), 512);
+            text.lines().nth(2).map(|line| line.trim_start().to_owned()).unwrap()
+        };
+        let ndjson = "encoding text, framing ndjson; subprotocols none";
+        assert_eq!(messages("-r x:1 --framing ndjson"), ndjson);
+        let length = "encoding binary, framing length:u32; on request text, base64; \
+                      subprotocols binary, base64";
+        assert_eq!(messages("-l tcp://a:1 -r ws://x --framing length"), length);
     }
 
     #[test]

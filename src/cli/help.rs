@@ -10,7 +10,7 @@ pub enum Topic {
     Overview,
     /// What `--local` and `--remote` take, and how they make routes.
     Endpoints,
-    /// Encodings and subprotocols.
+    /// Encodings, framings and subprotocols.
     Messages,
     /// CONNECT at both ends, rules about targets, credentials.
     Relay,
@@ -88,6 +88,7 @@ Defaults are in [brackets].
   -l, --local ENDPOINT      where WebSocket clients connect [127.0.0.1:8080]
   -r, --remote ENDPOINT     where their bytes go
       --encoding NAME       payloads as binary, text, base64 or chunk [binary]
+      --framing NAME        messages as raw, lines, ndjson or length [raw]
       --allow RULE          what --remote connect:, json: and query: may dial
       --max-connections N   more are answered 503 [1000]
       --max-message SIZE    longest message from a client [16MiB]
@@ -99,7 +100,7 @@ Defaults are in [brackets].
 
 topics:
   endpoints   what ENDPOINT can be, several routes, names of older options
-  messages    encodings and subprotocols
+  messages    encodings, framings and subprotocols
   relay       CONNECT and JSON, rules about targets
   access      who may connect: pages, credentials, addresses
   http        files for browsers; health, metrics, connections
@@ -158,7 +159,7 @@ If an option is given twice the last counts, except --local, --remote and lists.
 ";
 
 const MESSAGES: &str = "\
-Messages: how bytes of the target become WebSocket payloads and back
+Messages: how bytes of the target become WebSocket messages and back
 
       --encoding NAME       for clients that ask for none [binary]
       binary                binary messages, bytes unchanged
@@ -172,6 +173,15 @@ Messages: how bytes of the target become WebSocket payloads and back
                             its URL or by a subprotocol of that name
                             [binary,text,base64]. Repeat it or use commas;
                             the route's own encoding is always allowed
+      --framing NAME        how messages appear to the other side [raw]
+      raw                   not at all; what one read brings is a message
+      lines                 a line is one; a blank line is none, and a newline
+                            inside one closes with 1003
+      ndjson                the same for JSON, of text alone; a newline inside
+                            one becomes a space
+      length                behind their length in four bytes, big endian; also
+                            length:u16, :u16le, :u32, :u32le, :varint (protobuf)
+
       --text-lossy          under text, send U+FFFD for what is not UTF-8
       --subprotocol NAME    one that we speak; repeat it for several. '*' is
                             whichever the client offers first. By default

@@ -5,16 +5,18 @@
 use std::time::Duration;
 
 use super::units::timer_or_off;
-use super::Flaw;
+use super::{Argument, Flaw, UsageError};
 use crate::config::{Messages, Subprotocols};
 use crate::proto::encoding::{Encoding, Encodings};
+use crate::proto::framing::Framing;
 use crate::session::Options;
 
 /// The options about messages as they were given; an empty list or `None` is silence.
 #[derive(Debug, Default)]
 pub(super) struct MessageOptions {
-    encoding: Option<Encoding>,
-    allowed: Vec<Encoding>,
+    encoding: Option<(Argument, Encoding)>,
+    framing: Option<(Argument, Framing)>,
+    allowed: Vec<(Argument, Encoding)>,
     text_lossy: bool,
     subprotocols: Vec<String>,
     half_close: Option<Option<Duration>>,
@@ -25,14 +27,24 @@ impl MessageOptions {
         self.text_lossy = true;
     }
 
-    pub(super) fn set_encoding(&mut self, text: &str) -> Result<(), Flaw> {
-        self.encoding = Some(encoding(text)?);
+    pub(super) fn set_encoding(&mut self, argument: &Argument) -> Result<(), Flaw> {
+        self.encoding = Some((argument.clone(), encoding(&argument.value)?));
         Ok(())
     }
 
-    pub(super) fn allow(&mut self, list: &str) -> Result<(), Flaw> {
-        for name in list.split(',') {
-            self.allowed.push(encoding(name)?);
+    /// Returns what was set.
+    pub(super) fn set_framing(&mut self, argument: &Argument) -> Result<Framing, Flaw> {
+        let framing = argument.value.parse().map_err(|()| {
+            let known = Framing::ALL.map(Framing::name).join(", ");
+            Flaw::new(format!("is none of the framings {known}")).like("ndjson")
+        })?;
+        self.framing = Some((argument.clone(), framing));
+        Ok(framing)
+    }
+
+    pub(super) fn allow(&mut self, argument: &Argument) -> Result<(), Flaw> {
+        for name in argument.value.split(',') {
+            self.allowed.push((argument.clone(), encoding(name)?));
         }
         Ok(())
     }
@@ -61,7 +73,8 @@ impl MessageOptions {
 
     /// What was said later of the same route.
     pub(super) fn extend(&mut self, later: Self) {
-        self.encoding = later.encoding.or(self.encoding);
+        self.encoding = later.encoding.or(self.encoding.take());
+        self.framing = later.framing.or(self.framing.take());
         self.text_lossy |= later.text_lossy;
         self.allowed.extend(later.allowed);
         self.subprotocols.extend(later.subprotocols);
@@ -75,12 +88,31 @@ impl MessageOptions {
         names.filter(|name| *name != "*").cloned().collect()
     }
 
-    /// With `shared` where this route was told nothing of its own, and `usual` below that.
-    pub(super) fn over(self, shared: &Self, usual: Messages) -> Messages {
-        let encoding = self.encoding.or(shared.encoding).unwrap_or(usual.encoding);
+    /// With `shared` where this route was told nothing of its own, and `usual` below that. Where messages
+    /// do not appear in the stream, what was shared about that is for other routes.
+    ///
+    /// # Errors
+    /// An encoding that was asked for, and does not go with the framing.
+    pub(super) fn over(
+        self,
+        shared: &Self,
+        usual: Messages,
+        appear: bool,
+    ) -> Result<Messages, UsageError> {
+        let framing = self.framing.as_ref().or(shared.framing.as_ref());
+        let framing = framing.filter(|_| appear).map_or(usual.framing, |(_, framing)| *framing);
+        let fitting = framing.encodings();
+        let encoding = match self.encoding.as_ref().or(shared.encoding.as_ref()) {
+            Some(asked) => fits(asked, framing)?,
+            None if fitting.contains(usual.encoding) => usual.encoding,
+            None => framing.usual_encoding(),
+        };
         let allowed = match first_filled(&self.allowed, &shared.allowed) {
-            [] => usual.allowed,
-            listed => listed.iter().fold(Encodings::NONE.with(encoding), |set, e| set.with(*e)),
+            [] => usual.allowed.and(fitting),
+            listed => {
+                let own = Encodings::NONE.with(encoding);
+                listed.iter().try_fold(own, |set, asked| Ok(set.with(fits(asked, framing)?)))?
+            }
         };
         let subprotocols = match first_filled(&self.subprotocols, &shared.subprotocols) {
             [] => Subprotocols::Listed(spoken(allowed)),
@@ -89,8 +121,28 @@ impl MessageOptions {
         };
         let text_lossy = self.text_lossy || shared.text_lossy;
         let half_close = self.half_close.or(shared.half_close).unwrap_or(usual.half_close);
-        Messages { encoding, allowed, text_lossy, subprotocols, half_close }
+        Ok(Messages { encoding, framing, allowed, text_lossy, subprotocols, half_close })
     }
+}
+
+/// The encoding that was asked for, if it goes with the framing.
+fn fits(
+    (asked, encoding): &(Argument, Encoding),
+    framing: Framing,
+) -> Result<Encoding, UsageError> {
+    let fitting = framing.encodings();
+    if fitting.contains(*encoding) {
+        return Ok(*encoding);
+    }
+    let names = Encoding::ALL.into_iter().filter(|e| fitting.contains(*e)).map(Encoding::name);
+    let names = names.collect::<Vec<_>>().join(", ");
+    let problem = match encoding {
+        Encoding::Chunk => "chunk goes with --framing raw alone, as parts of a stream".into(),
+        _ => format!("{encoding} does not go with --framing {framing}, which takes {names}"),
+    };
+    let remedy =
+        format!("write it like --framing {framing} --encoding {}", framing.usual_encoding());
+    Err(UsageError::new(asked, problem, remedy))
 }
 
 /// The default subprotocols that choose an encoding the route allows.
@@ -121,7 +173,8 @@ pub(super) fn is_token(b: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::config_of as config;
+    use crate::cli::{config_of as config, parse};
+    use crate::proto::framing::LengthForm;
 
     fn messages(line: &str) -> Vec<Messages> {
         config(line).routes.into_iter().map(|route| route.messages).collect()
@@ -131,6 +184,7 @@ mod tests {
     fn message_options_of_a_single_route_may_stand_anywhere() {
         let expected = Messages {
             encoding: Encoding::Text,
+            framing: Framing::Raw,
             allowed: Encodings::NONE.with(Encoding::Text).with(Encoding::Base64),
             text_lossy: true,
             subprotocols: Subprotocols::Listed(vec!["a".into(), "b".into()]),
@@ -171,6 +225,89 @@ mod tests {
     #[test]
     fn a_route_that_is_told_nothing_has_the_defaults() {
         assert_eq!(messages("-r x:1"), [Messages::default()]);
+    }
+
+    #[test]
+    fn a_framing_narrows_the_encodings_to_those_that_fit() {
+        let text = Encodings::NONE.with(Encoding::Text);
+        let all = text.with(Encoding::Binary).with(Encoding::Base64);
+        for (line, framing, encoding, allowed, spoken) in [
+            ("--framing raw", Framing::Raw, Encoding::Binary, Encodings::ALL, 2),
+            ("--framing lines", Framing::Lines, Encoding::Binary, all, 2),
+            ("--framing ndjson", Framing::Ndjson, Encoding::Text, text, 0),
+            (
+                "--framing length --encoding base64 --allow-encoding text",
+                Framing::Length(LengthForm::U32),
+                Encoding::Base64,
+                text.with(Encoding::Base64),
+                1,
+            ),
+        ] {
+            let of = messages(&format!("{line} -r x:1")).remove(0);
+            assert_eq!(
+                (of.framing, of.encoding, of.allowed),
+                (framing, encoding, allowed),
+                "{line}"
+            );
+            let Subprotocols::Listed(names) = of.subprotocols else { panic!("{line}") };
+            assert_eq!(names.len(), spoken, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_framing_before_the_first_local_is_for_the_routes_that_have_messages() {
+        let of = messages(
+            "--framing ndjson -l a:1 -r x:1 -l tcp://a:2 -r x:1 -l tcp://a:3 -r ws://x \
+             -l a:4 -r connect: --allow any -l a:5 -r x:1 --framing lines --encoding base64 \
+             -l a:6 -r x:1 --framing raw",
+        );
+        let of: Vec<_> =
+            of.iter().map(|messages| (messages.framing.name(), messages.encoding)).collect();
+        let expected = [
+            ("ndjson", Encoding::Text),
+            ("raw", Encoding::Binary),
+            ("ndjson", Encoding::Text),
+            ("raw", Encoding::Binary),
+            ("lines", Encoding::Base64),
+            ("raw", Encoding::Binary),
+        ];
+        assert_eq!(of, expected);
+    }
+
+    #[test]
+    fn an_encoding_that_does_not_go_with_the_framing_is_named() {
+        let text = "; write it like --framing ndjson --encoding text";
+        let binary = "; write it like --framing lines --encoding binary";
+        for (line, start, end) in [
+            (
+                "-r x:1 --framing ndjson --encoding base64",
+                "--encoding base64: base64 does not",
+                text,
+            ),
+            (
+                "-r x:1 --framing ndjson --allow-encoding text,binary",
+                "--allow-encoding text,binary: binary does not",
+                text,
+            ),
+            (
+                "-r x:1 --framing lines --encoding chunk",
+                "--encoding chunk: chunk goes with --framing raw",
+                binary,
+            ),
+            (
+                "--encoding chunk -l a:1 -r x:1 -l a:2 -r x:1 --framing lines",
+                "--encoding chunk: ",
+                binary,
+            ),
+            (
+                "-r x:1 --framing line",
+                "--framing line: is none of the framings raw, lines, ",
+                "; write it like --framing ndjson",
+            ),
+        ] {
+            let error = parse(line.split(' ').map(Into::into)).expect_err(line).to_string();
+            assert!(error.starts_with(start) && error.ends_with(end), "{line}\n{error}");
+        }
     }
 
     #[test]

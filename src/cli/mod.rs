@@ -411,7 +411,7 @@ mod tests {
             ("--max_headers", "did you mean --max-headers?"),
             ("--connections", "did you mean --max-connections?"),
             ("--colour", "ws-tcp-proxy --help lists the options"),
-            ("--framing", "ws-tcp-proxy --help lists the options"),
+            ("--framings", "did you mean --framing?"),
             ("--rate", "did you mean --rate-in or --rate-out?"),
             ("--allow-encodings", "did you mean --allow-encoding?"),
             ("--proxy", "did you mean --trust-proxy or --accept-proxy or --send-proxy or --proxy-basic-file?"),

@@ -15,6 +15,9 @@ pub(super) enum Need {
     Targets,
     /// Those that are told the target and pass it on in messages, which have ends.
     Relay,
+    /// Those with a WebSocket at one end or both, whose messages mean something: those that carry
+    /// a CONNECT tunnel are parts of a stream.
+    Messages,
     /// Those with a listener for CONNECT.
     Listener,
     /// Those with a listener for WebSockets.
@@ -36,6 +39,10 @@ impl Need {
             Self::Request => matches!(remote, Remote::WebSocket(_)),
             Self::Targets => remote.is_named_by_peer(),
             Self::Relay => listener && matches!(remote, Remote::WebSocket(_)),
+            Self::Messages => {
+                let tunnels = listener || *remote == Remote::Connect;
+                !tunnels && (websocket || Self::Request.met(local, remote))
+            }
             Self::Listener => listener,
             Self::WebSocket => websocket,
             Self::Credentials => websocket || Self::Request.met(local, remote),
@@ -52,6 +59,10 @@ impl Need {
             Self::Relay => (
                 "a connect:// listener with a ws:// remote",
                 "--local connect://127.0.0.1:8080 --remote ws://127.0.0.1:8081/",
+            ),
+            Self::Messages => (
+                "messages of a WebSocket, which no stream and no CONNECT tunnel has",
+                "--local 127.0.0.1:8080 --remote 127.0.0.1:5000",
             ),
             Self::Listener => (
                 "those who use a connect:// listener",
@@ -129,6 +140,22 @@ mod tests {
                 "-l connect://b:1 -r ws://a --listen-basic-file x",
                 "--listen-basic-file x",
                 "is for those who use a WebSocket listener, and this route is connect://b:1",
+                local,
+            ),
+            (
+                "-l tcp://b:1 -r a:1 --framing lines",
+                "--framing lines",
+                "is for messages of a WebSocket, which no stream and no CONNECT tunnel has, \
+                 and this route is tcp://b:1 -> tcp://a:1",
+                "write it like --local 127.0.0.1:8080 --remote 127.0.0.1:5000",
+            ),
+            ("-l connect://b:1 -r ws://a --framing length", "--framing length", "is for", local),
+            ("-r connect: --allow any --framing ndjson", "--framing ndjson", "is for", local),
+            (
+                "--framing lines -l tcp://a:1 -r b:1 -l a:2 -r connect: --allow any",
+                "--framing lines",
+                "is for messages of a WebSocket, which no stream and no CONNECT tunnel has, \
+                 and no route has any",
                 local,
             ),
             (

@@ -12,6 +12,7 @@ use super::{Argument, Flaw, UsageError};
 use crate::config::{CredentialFile, Local, Remote, Route};
 use crate::policy::rules::{Rule, RuleError, Rules};
 use crate::proto::connect::Form;
+use crate::proto::framing::Framing;
 use crate::proto::proxy_header::Version;
 
 /// What authorizes a request: a file, or `None` for one of its fields.
@@ -48,6 +49,14 @@ impl RouteOptions {
     pub(super) fn deny(&mut self, argument: &Argument) -> Result<(), Flaw> {
         self.denied.push(rule(&argument.value)?);
         self.need(argument, Need::Targets)
+    }
+
+    /// `--framing NAME`
+    pub(super) fn set_framing(&mut self, argument: &Argument) -> Result<(), Flaw> {
+        match self.messages.set_framing(argument)? {
+            Framing::Raw => Ok(()),
+            _ => self.need(argument, Need::Messages),
+        }
     }
 
     /// `--connect full|eager`
@@ -204,7 +213,8 @@ impl RouteOptions {
             url.subprotocols = self.messages.offered(&shared.messages);
         }
         let usual = std::mem::take(&mut route.messages);
-        route.messages = self.messages.over(&shared.messages, usual);
+        let appear = Need::Messages.met(&route.local, &route.remote);
+        route.messages = self.messages.over(&shared.messages, usual, appear)?;
         Ok(route)
     }
 

@@ -9,7 +9,7 @@ use log::{error, warn};
 use super::listener::Listener;
 use super::resolve::{Asker, Resolver};
 use super::sys;
-use crate::config::{Config, Host, HostPort, Limits, Local, Remote, Route};
+use crate::config::{Config, Host, HostPort, Limits, Local, Messages, Remote, Route};
 use crate::policy::access;
 
 /// Whether it can be served at all. What the command line has made can; a program may have filled in
@@ -43,6 +43,11 @@ fn route_problem(route: &Route) -> Option<String> {
     }
     if route.web.is_some() && !matches!(route.local, Local::WebSocket(_)) {
         return Some(format!("web is for a WebSocket listener, and {} is none", route.local));
+    }
+    let Messages { encoding, framing, allowed, .. } = route.messages;
+    let fitting = framing.encodings();
+    if !fitting.contains(encoding) || allowed.and(fitting) != allowed {
+        return Some(format!("framing {framing} does not go with every encoding of its route"));
     }
     let names = match route.remote {
         Remote::Json => "a WebSocket message",
@@ -131,6 +136,7 @@ pub fn descriptors(max_connections: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::framing::Framing;
 
     #[test]
     fn a_configuration_that_cannot_be_served_is_refused() {
@@ -146,6 +152,7 @@ mod tests {
         for (change, start) in [
             (|c| c.routes.clear(), "there is no route"),
             (|c| c.routes = vec![c.routes[0].clone(); MAX_ROUTES + 1], "65001 routes are"),
+            (|c| c.routes[0].messages.framing = Framing::Ndjson, "framing ndjson does not go"),
             (|c| c.limits.buffer_size = 0, "buffer_size 0 is outside 4096 to"),
             (|c| c.limits.buffer_size = 1 << 30, "buffer_size 1073741824 is"),
             (|c| c.limits.max_memory = 4096, "max_memory 4096 is outside 262144 to"),
@@ -161,7 +168,7 @@ mod tests {
                 },
                 "json: takes the target from a WebSocket message, and tcp://127.0.0.1:0 has none",
             ),
-        ] as [(fn(&mut Config), &str); 11]
+        ] as [(fn(&mut Config), &str); 12]
         {
             let error = changed(change);
             assert!(error.starts_with(start), "{error}");

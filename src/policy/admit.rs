@@ -290,11 +290,11 @@ pub fn admit(request: &Request, gate: Gate) -> Result<Admission, Refusal> {
 
 fn asked_encoding(name: &str, messages: &Messages) -> Result<Encoding, Refusal> {
     match name.parse() {
-        Ok(encoding) if messages.allowed.contains(encoding) => Ok(encoding),
+        Ok(encoding) if messages.allows(encoding) => Ok(encoding),
         _ => {
             let allowed: Vec<_> = Encoding::ALL
                 .into_iter()
-                .filter(|&encoding| messages.allowed.contains(encoding))
+                .filter(|&encoding| messages.allows(encoding))
                 .map(Encoding::name)
                 .collect();
             let reason = format!("?encoding= must be one of: {}", allowed.join(", "));
@@ -320,7 +320,7 @@ fn speaks(name: &str, asked: Option<Encoding>, messages: &Messages) -> bool {
         Subprotocols::Listed(list) => list.iter().any(|ours| ours == name),
     };
     let fits = negotiated(name).map_or(true, |encoding| {
-        messages.allowed.contains(encoding) && asked.map_or(true, |asked| asked == encoding)
+        messages.allows(encoding) && asked.map_or(true, |asked| asked == encoding)
     });
     listed && fits && access::bearer(name).is_none() && name.len() <= MAX_SUBPROTOCOL
 }
@@ -337,6 +337,7 @@ mod tests {
     use crate::config::Route;
     use crate::policy::gate::Secrets;
     use crate::proto::encoding::Encodings;
+    use crate::proto::framing::Framing;
     use crate::testing;
 
     fn request<'a>(query: &'a str, subprotocols: &[&'a str]) -> Request<'a> {
@@ -390,6 +391,20 @@ mod tests {
         };
         assert_eq!(choice("encoding=binary", &[], &narrow), Err(400));
         assert_eq!(choice("", &["binary"], &narrow), Ok((Encoding::Text, None)));
+    }
+
+    /// Whatever the list says, which a program may have left as it was.
+    #[test]
+    fn an_encoding_that_does_not_fit_the_framing_is_not_allowed() {
+        let ndjson =
+            Messages { framing: Framing::Ndjson, encoding: Encoding::Text, ..Messages::default() };
+        assert_eq!(choice("encoding=binary", &[], &ndjson), Err(400));
+        assert_eq!(choice("encoding=text", &[], &ndjson), Ok((Encoding::Text, None)));
+        assert_eq!(choice("", &["base64", "binary"], &ndjson), Ok((Encoding::Text, None)));
+        let lines = Messages { framing: Framing::Lines, ..Messages::default() };
+        assert_eq!(choice("encoding=chunk", &[], &lines), Err(400));
+        let base64 = Ok((Encoding::Base64, Some("base64".into())));
+        assert_eq!(choice("", &["base64"], &lines), base64);
     }
 
     #[test]

@@ -38,6 +38,7 @@ use std::fmt;
 
 use super::close::CloseCode;
 use super::encoding::ChunkError;
+use super::framing::FramingError;
 
 /// Bytes in the longest header: two fixed, an 8-byte length, a 4-byte masking-key.
 pub const MAX_HEADER: usize = 14;
@@ -264,6 +265,8 @@ pub enum FrameError {
     NotBinary,
     /// A payload that is no message with chunks in it.
     NotChunk(ChunkError),
+    /// A message, or a stream, that the framing cannot carry to the other side.
+    Framing(FramingError),
 }
 
 impl FrameError {
@@ -273,6 +276,7 @@ impl FrameError {
             Self::TooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::NotUtf8 | Self::NotBase64 | Self::NotChunk(_) => CloseCode::INVALID_PAYLOAD,
             Self::NotText | Self::NotBinary => CloseCode::UNSUPPORTED_DATA,
+            Self::Framing(error) => error.close_code(),
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -298,6 +302,7 @@ impl FrameError {
             Self::NotBase64 => "payload is not base64",
             Self::NotBinary => "text message where chunks in binary are spoken",
             Self::NotChunk(error) => error.rule(),
+            Self::Framing(error) => error.rule(),
         }
     }
 }
@@ -318,6 +323,7 @@ impl fmt::Display for FrameError {
                 "message of {announced} bytes exceeds --max-message {limit}; \
                  raise it if this client is trusted"
             ),
+            Self::Framing(error) => error.fmt(f),
             _ => f.write_str(self.rule()),
         }
     }

@@ -140,9 +140,25 @@ impl Decoder {
         }
     }
 
+    /// Whose end we are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// Whether the stream may end here without cutting a frame or a message.
     pub fn is_between_messages(&self) -> bool {
         matches!(self.frame, Frame::Before) && self.message == Message::None
+    }
+
+    /// Whether the data frame under way is its message's last.
+    pub fn is_in_last_frame(&self) -> bool {
+        matches!(self.frame, Frame::Body(Body::Data { fin: true, .. }))
+    }
+
+    /// Bytes that the frames of the message under way have announced so far, or of the one that has
+    /// ended last.
+    pub fn announced(&self) -> u64 {
+        self.announced
     }
 
     /// The payload of the control frame just handed out.

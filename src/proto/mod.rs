@@ -7,6 +7,7 @@ pub mod close;
 pub mod connect;
 pub mod encoding;
 pub mod frame;
+pub mod framing;
 pub mod handshake;
 pub mod http;
 pub mod json;

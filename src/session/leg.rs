@@ -73,7 +73,7 @@ impl Leg {
     pub fn on_pong(&mut self, now: Time) {
         let micros = (now.0 as u32).wrapping_sub(self.pinged_at);
         if let Some(session) = self.session() {
-            session.pings_mut().set_round_trip(Duration::from_micros(micros.into()));
+            session.set_round_trip(Duration::from_micros(micros.into()));
         }
     }
 

@@ -13,9 +13,13 @@
 #![forbid(unsafe_code)]
 
 pub mod bucket;
+mod closing;
 pub mod deadlines;
 pub mod ended;
 pub mod endpoint;
+mod framed;
+#[cfg(test)]
+mod framed_tests;
 mod leg;
 pub mod link;
 mod naming;
@@ -30,12 +34,14 @@ mod tests;
 
 use std::time::Duration;
 
-use self::pings::Pings;
-use self::pipe::Flow;
+use self::framed::Framer;
+use self::pings::{Ping, Pings};
 use crate::buf::hot::Hot;
+use crate::buf::ring::Ring;
 use crate::proto::close::{Close, CloseCode};
 use crate::proto::encoding::{Encoding, Pack, Unpack};
 use crate::proto::frame::{FrameError, FrameHeader, Opcode, Role, MAX_CONTROL_PAYLOAD, MAX_HEADER};
+use crate::proto::framing::Framing;
 use crate::proto::mask::{Keys, Mask};
 use crate::proto::message::{ControlPayload, Decoder, Kind, Piece, Step};
 
@@ -45,10 +51,11 @@ pub const MAX_CONTROL_FRAME: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
 /// How decoding hands out what it hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passing {
-    /// As a stream of bytes.
+    /// As a stream of bytes, in which messages appear as the framing has it.
     Stream,
     /// As `Stream`, but decoding stops behind each piece of payload, so that what a stream begins
-    /// with can be looked at; until [`Session::begin_stream`].
+    /// with can be looked at; until [`Session::begin_stream`]. Whatever the framing: what is told by
+    /// pieces is a stream.
     Pieces,
     /// As `Pieces`, of messages that are as they are, whatever the encoding.
     Messages,
@@ -63,6 +70,8 @@ pub struct Options {
     pub encoding: Encoding,
     /// U+FFFD instead of an error for outbound text that is not UTF-8.
     pub text_lossy: bool,
+    /// How messages appear in the stream.
+    pub framing: Framing,
     /// How what is heard is handed out.
     pub passing: Passing,
     /// Bytes in a received message, 0 for no limit.
@@ -84,6 +93,7 @@ impl Default for Options {
         Self {
             encoding: Encoding::Binary,
             text_lossy: false,
+            framing: Framing::Raw,
             passing: Passing::Stream,
             max_message: 0,
             half_close: None,
@@ -114,8 +124,8 @@ pub enum Stop {
 /// Our half of the closing handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sending {
-    Open,
-    CloseDue,
+    Open { ping: Ping, pong_due: bool },
+    CloseDue { pong_due: bool },
     Closed,
 }
 
@@ -142,13 +152,13 @@ pub struct Session {
     received: u64,
     /// Messages whose end has been handed out to be sent.
     sent: u64,
+    /// `None` where messages do not appear in the stream.
+    framer: Option<Box<Framer>>,
     unpack: Unpack,
     pack: Pack,
     sending: Sending,
     receiving: Receiving,
-    pong_due: bool,
     passing: Passing,
-    role: Role,
     pings: Pings,
     /// [`Options::half_close`] in tenths of a second, 0 for none: two bytes, since there are many of
     /// us.
@@ -158,14 +168,22 @@ pub struct Session {
 impl Session {
     /// An endpoint whose opening handshake is done.
     pub fn new(role: Role, options: Options) -> Self {
+        let Options { framing, encoding, text_lossy, max_message, .. } = options;
+        let framer = match options.passing {
+            Passing::Stream | Passing::Messages => {
+                Framer::new(framing, role, encoding, text_lossy, max_message)
+            }
+            Passing::Pieces | Passing::Frames => None,
+        };
+        let max_message = framer.as_ref().map_or(max_message, |f| f.max_message(max_message));
         Self {
-            decoder: Decoder::new(role, options.max_message),
+            decoder: Decoder::new(role, max_message),
+            framer,
             close: None,
             pong: None,
             received: 0,
             sent: 0,
-            sending: Sending::Open,
-            pong_due: false,
+            sending: Sending::Open { ping: Ping::None, pong_due: false },
             unpack: Unpack::new(match options.passing {
                 // Payloads stay as they are.
                 Passing::Frames | Passing::Messages => Encoding::Binary,
@@ -174,8 +192,7 @@ impl Session {
             pack: Pack::new(options.encoding, options.text_lossy),
             receiving: Receiving::Open,
             passing: options.passing,
-            role,
-            pings: Pings::new(),
+            pings: Pings::default(),
             half_close: options.half_close.map_or(0, |time| {
                 time.min(Options::MAX_HALF_CLOSE).as_millis().div_ceil(100) as u16
             }),
@@ -199,12 +216,17 @@ impl Session {
     pub fn message(&mut self, kind: Kind, payload: &[u8], keys: &mut Keys) -> Vec<u8> {
         self.sent += 1;
         let mut out = vec![0; MAX_HEADER + payload.len()];
-        let len = put_frame(&mut out, self.role, keys, kind.opcode(), payload);
+        let len = put_frame(&mut out, self.role(), keys, kind.opcode(), payload);
         out.truncate(len);
         out
     }
 
-    /// Turns the wire bytes of the input into stream bytes of the output.
+    fn role(&self) -> Role {
+        self.decoder.role()
+    }
+
+    /// Turns the wire bytes of the input into stream bytes of the output. What [`Session::take_held`]
+    /// then has goes before it.
     ///
     /// `answers` is how many Pings may still stop it, one by one; of those beyond, the latest
     /// gets the answer.
@@ -218,21 +240,44 @@ impl Session {
         keys: &mut Keys,
         answers: &mut u32,
     ) -> Result<Stop, FrameError> {
+        if let Some(framer) = &mut self.framer {
+            framer.join.begin(hot);
+        }
+        let stop = self.decode_steps(hot, keys, answers);
+        if let Some(framer) = &mut self.framer {
+            framer.join.hold(hot);
+        }
+        stop
+    }
+
+    #[inline]
+    fn decode_steps(
+        &mut self,
+        hot: &mut Hot,
+        keys: &mut Keys,
+        answers: &mut u32,
+    ) -> Result<Stop, FrameError> {
         loop {
             // A header of ours may be longer than the one it replaces if we mask and the peer
             // does not.
-            let grows = self.passing == Passing::Frames && self.role.masks();
+            let grows = self.passing == Passing::Frames && self.role().masks();
             if grows && !hot.output().is_empty() {
                 return Ok(Stop::Full);
             }
-            let (used, step) = self.decoder.next(hot.input())?;
+            let (used, step) = match self.decoder.next(hot.input()) {
+                Ok(next) => next,
+                Err(error) => return Err(self.framer.as_ref().map_or(error, |f| f.explain(error))),
+            };
             hot.skip(used);
             match step {
                 None => return Ok(Stop::Drained),
                 Some(Step::Payload(piece)) => {
                     self.received += u64::from(piece.ends);
                     match self.passing {
-                        Passing::Stream => self.unpack.pass(hot, piece)?,
+                        Passing::Stream => match &mut self.framer {
+                            None => self.unpack.pass(hot, piece)?,
+                            Some(f) => f.pass(hot, piece, &mut self.unpack, &self.decoder)?,
+                        },
                         Passing::Pieces | Passing::Messages => {
                             self.unpack.pass(hot, piece)?;
                             return Ok(Stop::Piece { kind: piece.kind, ends: piece.ends });
@@ -249,13 +294,24 @@ impl Session {
         }
     }
 
-    /// Turns the output, stream bytes of one read, into a message on the wire.
+    /// Turns the output, stream bytes of one read, into messages on the wire, one if they do not appear
+    /// in it.
     ///
     /// # Errors
     /// What the encoding cannot say; the bytes before it are in the output.
     pub fn encode(&mut self, hot: &mut Hot, keys: &mut Keys) -> Result<(), FrameError> {
         if self.passing == Passing::Frames {
             return Ok(());
+        }
+        if let Some(framer) = &mut self.framer {
+            let mut encoded = Ok(());
+            hot.expand(|stream, out| {
+                let (len, ended, result) = framer.encode(stream, out, keys);
+                self.sent += ended;
+                encoded = result;
+                len
+            });
+            return encoded;
         }
         let packed = self.pack.pack(hot);
         self.wrap(hot, keys);
@@ -268,6 +324,9 @@ impl Session {
     /// The stream ended where its encoding cannot.
     pub fn finish(&mut self, hot: &mut Hot, keys: &mut Keys) -> Result<(), FrameError> {
         hot.drop_output();
+        if let Some(framer) = &self.framer {
+            return framer.finish();
+        }
         self.pack.finish(hot)?;
         self.wrap(hot, keys);
         Ok(())
@@ -276,109 +335,49 @@ impl Session {
     /// How much of the other side may be read at once, so that its messages fit in a hot buffer
     /// of `size` bytes.
     pub fn read_limit(&self, size: usize) -> usize {
-        self.pack.read_limit(size)
+        match &self.framer {
+            None => self.pack.read_limit(size),
+            Some(framer) => framer.read_limit(size),
+        }
     }
 
-    /// How many bytes on the wire a byte of the other side may become, headers aside.
+    /// How many bytes on the wire a byte of the other side may become; the headers of one message
+    /// aside.
     pub fn growth(&self) -> usize {
-        self.pack.growth()
-    }
-
-    /// Whether a control frame is due.
-    pub fn wants_control(&self) -> bool {
-        match self.sending {
-            Sending::Open => self.pong_due || self.pings.is_due(),
-            Sending::CloseDue => true,
-            Sending::Closed => false,
+        match &self.framer {
+            None => self.pack.growth(),
+            Some(framer) => framer.growth(),
         }
     }
 
-    /// Writes the control frame that is due to the start of `out` and says how long it is. May
-    /// only go out between two frames. After a Close, none is due ever.
-    ///
-    /// A Ping has a keepalive in front of it where the encoding has one: the Ping proves that the
-    /// peer is alive, but there are intermediaries and far ends that count data messages alone.
-    pub fn control(&mut self, out: &mut [u8; MAX_CONTROL_FRAME], keys: &mut Keys) -> Option<usize> {
-        if self.has_sent_close() {
-            return None;
+    /// How many bytes of the stream a byte on the wire may become.
+    pub fn growth_of_heard(&self) -> usize {
+        self.framer.as_ref().map_or(1, |framer| framer.join.growth(self.role() == Role::Server))
+    }
+
+    /// Whether parts of a message are held, or have been since [`Session::settle_held`] was last asked:
+    /// its length stands in front of it in the stream, and is known when its last frame comes.
+    #[inline]
+    pub fn holds(&self) -> bool {
+        self.framer.as_ref().is_some_and(|framer| !framer.join.is_idle())
+    }
+
+    /// Bytes that were taken to hold such parts, and bytes that were given back, since this was asked
+    /// last. What [`Session::take_held`] takes is not given back.
+    pub fn settle_held(&mut self) -> (usize, usize) {
+        self.framer.as_mut().map_or((0, 0), |framer| framer.join.unsettled())
+    }
+
+    /// Stream bytes that go before the output: they were held and need not be any more.
+    pub fn take_held(&mut self) -> Option<Ring> {
+        self.framer.as_mut()?.join.take_ready()
+    }
+
+    /// The rest of a message that is held will not come.
+    pub fn forget_held(&mut self) {
+        if let Some(framer) = &mut self.framer {
+            framer.join.forget();
         }
-        let mut payload = [0; MAX_CONTROL_PAYLOAD];
-        let mut at = 0;
-        let (opcode, len) = if std::mem::take(&mut self.pong_due) {
-            (Opcode::Pong, self.take_pong(&mut payload))
-        } else if let Some(close) = self.close.take() {
-            self.sending = Sending::Closed;
-            (Opcode::Close, close.encode(&mut payload))
-        } else if self.pings.take_due() {
-            at = self.keepalive(out, keys);
-            (Opcode::Ping, 0)
-        } else {
-            return None;
-        };
-        Some(at + put_frame(&mut out[at..], self.role, keys, opcode, &payload[..len]))
-    }
-
-    /// Writes what the Pong says to the start of `payload` and says how long it is.
-    fn take_pong(&mut self, payload: &mut [u8; MAX_CONTROL_PAYLOAD]) -> usize {
-        let Some(pong) = self.pong.take() else { return 0 };
-        let len = pong.as_slice().len();
-        payload[..len].copy_from_slice(pong.as_slice());
-        self.decoder.recycle(pong);
-        len
-    }
-
-    /// Writes the data message that goes before a Ping, if any, to the start of `out` and says how
-    /// long it is. Not between fragments of our own, where only control frames may stand (§5.4).
-    fn keepalive(&mut self, out: &mut [u8], keys: &mut Keys) -> usize {
-        match (self.passing, self.pack.keepalive()) {
-            (Passing::Stream, Some(payload)) => {
-                self.sent += 1;
-                put_frame(out, self.role, keys, self.pack.kind().opcode(), payload)
-            }
-            _ => 0,
-        }
-    }
-
-    /// Makes a Ping due.
-    pub fn ping(&mut self) {
-        if !self.is_closing() {
-            self.pings.make_due();
-        }
-    }
-
-    /// Our Pings so far.
-    pub fn pings(&self) -> &Pings {
-        &self.pings
-    }
-
-    /// The same, for whoever has a clock.
-    pub fn pings_mut(&mut self) -> &mut Pings {
-        &mut self.pings
-    }
-
-    /// Makes our Close due, unless one already is or was. One that answers the peer's, and has
-    /// nothing worse to say, has its code (§5.5.1).
-    pub fn close(&mut self, code: CloseCode, reason: &'static str) {
-        let code = match self.receiving {
-            Receiving::Closed(theirs) if code == CloseCode::NORMAL => theirs,
-            _ => code,
-        };
-        if !self.is_closing() {
-            self.sending = Sending::CloseDue;
-            self.close = Some(Box::new(Close { code, reason }));
-            self.pings.cancel();
-        }
-    }
-
-    /// Fails the connection (§7.1.7): our Close says why, and nothing received counts any more.
-    pub fn fail(&mut self, error: FrameError) {
-        self.abort(error.close_code(), error.rule());
-    }
-
-    /// The same for a reason of our own.
-    pub fn abort(&mut self, code: CloseCode, reason: &'static str) {
-        self.receiving = Receiving::Failed;
-        self.close(code, reason);
     }
 
     /// Data messages whose end has come, good or not.
@@ -391,63 +390,6 @@ impl Session {
         self.sent
     }
 
-    /// Whether our Close is due or has been sent: no payload may follow it (§5.5.1).
-    pub fn is_closing(&self) -> bool {
-        self.sending != Sending::Open
-    }
-
-    /// Whether our Close has been handed out by [`Session::control`].
-    pub fn has_sent_close(&self) -> bool {
-        self.sending == Sending::Closed
-    }
-
-    /// Whether the peer has said Close, and ours waits for the end of what it is sent.
-    pub fn lingers(&self) -> bool {
-        matches!(self.receiving, Receiving::Closed(_)) && !self.is_closing()
-    }
-
-    /// How long a closing may go without progress, if it were `usual` without half-close: a peer
-    /// may linger for so long, if what it is sent (`to`) has somewhere to go. Who waits for a
-    /// lingering peer waits longer, if what that says (`from`) is awaited, and not at all if nobody
-    /// could take it: it may go on for long.
-    pub fn patience(&self, usual: Duration, to: Flow, from: Flow) -> Duration {
-        let half_close = Duration::from_millis(u64::from(self.half_close) * 100);
-        if self.lingers() {
-            return if to == Flow::Broken { Duration::ZERO } else { half_close };
-        }
-        let awaits_lingering = half_close > Duration::ZERO && self.is_closing();
-        match from {
-            _ if !awaits_lingering || self.has_heard_all() => usual,
-            Flow::Running => half_close + usual,
-            Flow::Broken => Duration::ZERO,
-            Flow::Ending(_) | Flow::Drained => usual,
-        }
-    }
-
-    /// Whether the peer will say nothing more that counts.
-    pub fn has_heard_all(&self) -> bool {
-        self.receiving != Receiving::Open
-    }
-
-    /// The code of the peer's Close, if it has come.
-    pub fn peer_code(&self) -> Option<CloseCode> {
-        match self.receiving {
-            Receiving::Closed(code) => Some(code),
-            _ => None,
-        }
-    }
-
-    /// Whether it is for us to end the TCP connection now: a server does so when both have said
-    /// Close, a client waits for it (§7.1.1); after a failure either does (§7.1.7).
-    pub fn ends_transport(&self) -> bool {
-        let turn = match self.receiving {
-            Receiving::Open => false,
-            Receiving::Closed(_) => self.role == Role::Server,
-            Receiving::Failed => true,
-        };
-        turn && self.has_sent_close()
-    }
-
     /// Payload to a fragment for our own peer.
     fn pass_frame(
         &mut self,
@@ -458,7 +400,7 @@ impl Session {
         let kept = hot.output().len();
         let opcode = if piece.begins { piece.kind.opcode() } else { Opcode::Continuation };
         let payload_len = piece.len as u64;
-        let mask = self.role.masks().then(|| keys.next_key());
+        let mask = self.role().masks().then(|| keys.next_key());
         let header = FrameHeader { fin: piece.ends, opcode, mask, payload_len };
         let mut head = [0; MAX_HEADER];
         let len = header.encode(&mut head);
@@ -475,46 +417,12 @@ impl Session {
         Ok(())
     }
 
-    fn on_control(
-        &mut self,
-        opcode: Opcode,
-        answers: &mut u32,
-    ) -> Result<Option<Stop>, FrameError> {
-        match opcode {
-            Opcode::Ping if self.has_sent_close() => Ok(None), // nothing follows our Close
-            Opcode::Ping => {
-                self.pong = self.decoder.take_control();
-                self.pong_due = true;
-                if *answers == 0 {
-                    return Ok(None);
-                }
-                *answers -= 1;
-                Ok(Some(Stop::Reply))
-            }
-            Opcode::Close => {
-                let code = Close::decode(self.decoder.control())?.code;
-                self.receiving = Receiving::Closed(code);
-                // Any other code says that it has failed: it does not await the rest.
-                let is_good = code == CloseCode::NORMAL || code == CloseCode::NO_STATUS;
-                if self.half_close == 0 || !is_good {
-                    self.close(code, "");
-                }
-                Ok(Some(Stop::Closed))
-            }
-            // A Pong: of life, it is enough that bytes came.
-            _ => {
-                self.pings.on_pong(self.decoder.control());
-                Ok(None)
-            }
-        }
-    }
-
     /// Puts the output, if there is any, behind the header of a message of its own.
     fn wrap(&mut self, hot: &mut Hot, keys: &mut Keys) {
         if hot.output().is_empty() {
             return;
         }
-        let mask = self.role.masks().then(|| keys.next_key());
+        let mask = self.role().masks().then(|| keys.next_key());
         if let Some(key) = mask {
             Mask::new(key).apply(hot.output_mut());
         }

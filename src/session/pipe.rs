@@ -95,6 +95,18 @@ impl Pipe {
         self.ring = Some(Box::new(larger));
     }
 
+    /// What `ring` has waits behind what already does, in the same storage if that is nothing.
+    pub fn adopt(&mut self, ring: Ring, pool: &mut Pool) {
+        if self.is_clear() {
+            self.ring = Some(Box::new(ring));
+            return;
+        }
+        let (first, second) = ring.slices();
+        self.keep(first, pool);
+        self.keep(second, pool);
+        pool.give_back(ring);
+    }
+
     /// The sink took `n` of the bytes that wait. Says whether none are left.
     pub fn delivered(&mut self, n: usize, pool: &mut Pool) -> bool {
         match &mut self.ring {

@@ -6,7 +6,7 @@ use ws_tcp_proxy::proto::encoding::Encoding;
 use ws_tcp_proxy::proto::frame::{Opcode, Role};
 use ws_tcp_proxy::proto::mask::Keys;
 use ws_tcp_proxy::proto::message::Kind;
-use ws_tcp_proxy::session::{Passing, Options, Session, Stop};
+use ws_tcp_proxy::session::{Options, Passing, Session, Stop};
 
 use super::Setup;
 use crate::ear::{Ear, Said};

@@ -98,6 +98,45 @@ pub(super) fn pack(hot: &mut Hot) {
     });
 }
 
+/// What an earlier part of a message has left: fewer bytes than a quantum has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Left {
+    bytes: [u8; 2],
+    /// `len <= 2`
+    len: u8,
+}
+
+impl Left {
+    /// Bytes that `n` more become.
+    pub(super) fn packed_len(&self, n: usize, ends: bool) -> usize {
+        let all = usize::from(self.len) + n;
+        (if ends { all.div_ceil(3) } else { all / 3 }) * 4
+    }
+
+    /// Writes a part of a message to the start of `out`, padded where the message ends, and says how
+    /// long it is there: [`Left::packed_len`].
+    pub(super) fn pack_part(&mut self, part: &[u8], ends: bool, out: &mut [u8]) -> usize {
+        let had = usize::from(self.len);
+        let (first, rest) = part.split_at(part.len().min(3 - had));
+        let mut quantum = [0; 3];
+        quantum[..had].copy_from_slice(&self.bytes[..had]);
+        let len = had + first.len();
+        quantum[had..len].copy_from_slice(first);
+        if len < 3 && !ends {
+            self.bytes.copy_from_slice(&quantum[..2]);
+            self.len = len as u8;
+            return 0;
+        }
+        let whole = if ends { rest.len() } else { rest.len() / 3 * 3 };
+        let (rest, left) = rest.split_at(whole);
+        self.bytes[..left.len()].copy_from_slice(left);
+        self.len = left.len() as u8;
+        // There is room: see `read_limit` of who calls.
+        let n = STANDARD.encode_slice(&quantum[..len], &mut *out).unwrap_or(0);
+        n + STANDARD.encode_slice(rest, &mut out[n..]).unwrap_or(0)
+    }
+}
+
 const BAD: u8 = 0xff;
 
 /// RFC 4648 section 4, table 1, the other way round.

@@ -6,6 +6,7 @@
 
 mod base64;
 mod chunk;
+mod parts;
 mod text;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::str::FromStr;
 
 pub use base64::Base64;
 pub use chunk::{Chunk, ChunkError};
+pub use parts::PackParts;
 pub use text::Tail;
 
 use super::frame::FrameError;
@@ -81,6 +83,12 @@ impl Encodings {
     #[must_use]
     pub fn with(self, encoding: Encoding) -> Self {
         Self(self.0 | 1 << encoding as u8)
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether the set has it.

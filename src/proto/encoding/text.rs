@@ -22,6 +22,11 @@ impl Tail {
         self.len = 0;
     }
 
+    /// Bytes that wait for their rest.
+    pub(super) fn len(self) -> usize {
+        usize::from(self.len)
+    }
+
     /// Keeps `bytes`, the at most three of an incomplete character.
     fn keep(&mut self, bytes: &[u8]) {
         self.bytes[..bytes.len()].copy_from_slice(bytes);
@@ -72,6 +77,77 @@ impl Tail {
         });
     }
 
+    /// Writes a part of a message to the start of `out` and says how long it is there; `out` is long
+    /// enough for U+FFFD in place of each byte.
+    pub(super) fn pack_part(
+        &mut self,
+        part: &[u8],
+        ends: bool,
+        lossy: bool,
+        out: &mut [u8],
+    ) -> (usize, Result<(), FrameError>) {
+        let mut out = Packed { out, len: 0, lossy };
+        let result = self.put_part(part, ends, &mut out);
+        (out.len, result)
+    }
+
+    fn put_part(&mut self, part: &[u8], ends: bool, out: &mut Packed) -> Result<(), FrameError> {
+        let mut rest = part;
+        while self.len > 0 {
+            let Some((&byte, behind)) = rest.split_first() else { break };
+            // A byte that does not go on with the character may begin another.
+            match self.push(byte, out) {
+                true => rest = behind,
+                false => out.replace()?,
+            }
+        }
+        while let Err(error) = std::str::from_utf8(rest) {
+            let (valid, bad) = rest.split_at(error.valid_up_to());
+            out.add(valid);
+            rest = match error.error_len() {
+                Some(n) => {
+                    out.replace()?;
+                    &bad[n..]
+                }
+                None => {
+                    self.keep(bad);
+                    &[]
+                }
+            };
+        }
+        out.add(rest);
+        if ends && std::mem::take(&mut self.len) > 0 {
+            out.replace()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a byte to the character that has begun, and that one to `out` if it is whole. `false` if it
+    /// cannot be one.
+    fn push(&mut self, byte: u8, out: &mut Packed) -> bool {
+        let len = usize::from(self.len);
+        let mut character = [0; 4];
+        character[..len].copy_from_slice(&self.bytes[..len]);
+        character[len] = byte;
+        match std::str::from_utf8(&character[..len + 1]) {
+            Ok(whole) => {
+                out.add(whole.as_bytes());
+                self.len = 0;
+                true
+            }
+            // That more bytes could complete it is never said of four.
+            Err(error) if error.error_len().is_none() => {
+                self.bytes[len] = byte;
+                self.len += 1;
+                true
+            }
+            Err(_) => {
+                self.len = 0;
+                false
+            }
+        }
+    }
+
     /// The stream ends: a character must not have begun.
     pub(super) fn finish(&mut self) -> Result<(), FrameError> {
         match std::mem::take(&mut self.len) {
@@ -86,6 +162,30 @@ impl Tail {
             hot.fill(0);
             hot.put(REPLACEMENT.as_bytes());
         }
+    }
+}
+
+/// Payload under way.
+struct Packed<'a> {
+    out: &'a mut [u8],
+    len: usize,
+    lossy: bool,
+}
+
+impl Packed<'_> {
+    fn add(&mut self, text: &[u8]) {
+        let end = self.len + text.len();
+        self.out[self.len..end].copy_from_slice(text);
+        self.len = end;
+    }
+
+    /// Bytes that are not UTF-8 stood here.
+    fn replace(&mut self) -> Result<(), FrameError> {
+        if !self.lossy {
+            return Err(FrameError::NotUtf8);
+        }
+        self.add(REPLACEMENT.as_bytes());
+        Ok(())
     }
 }
 

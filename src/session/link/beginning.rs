@@ -339,7 +339,7 @@ pub(super) fn websocket(
     ctx: &Context,
 ) -> Codec {
     let (text_lossy, max_message) = (messages.text_lossy, ctx.limits.max_message);
-    let half_close = messages.half_close;
-    let options = Options { encoding, text_lossy, passing, max_message, half_close };
+    let (framing, half_close) = (messages.framing, messages.half_close);
+    let options = Options { encoding, text_lossy, framing, passing, max_message, half_close };
     Codec::WebSocket(Box::new(Session::new(role, options)))
 }

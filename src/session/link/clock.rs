@@ -80,6 +80,7 @@ impl Link {
     pub(super) fn give_up(&mut self, ctx: &mut Context) {
         self.given_up = true;
         for side in 0..2 {
+            self.forget_held(side, ctx);
             self.break_leg(side, ctx);
         }
     }

@@ -30,6 +30,7 @@ impl Link {
         if reset {
             self.break_leg(side, ctx);
         }
+        self.forget_held(side, ctx);
         match &mut self.legs[side].codec {
             Codec::Opening(_) => {
                 self.end(By::side(side), Why::NoRequest, CloseCode::ABNORMAL);
@@ -56,7 +57,9 @@ impl Link {
                     true => (Why::Reset, CloseCode::INTERNAL_ERROR),
                     false => (Why::Eof, CloseCode::NORMAL),
                 };
-                self.finish_encoding(sink, hot, ctx);
+                if !reset {
+                    self.finish_encoding(sink, hot, ctx);
+                }
                 self.end(By::side(side), why, code);
                 self.pipes[sink].end(code);
                 if reset {
@@ -324,8 +327,9 @@ impl Link {
 
     /// Nothing that leg `side` says from now on counts, and it is told nothing new; `code` is what
     /// a WebSocket on the other side is told.
-    pub(super) fn stop_hearing(&mut self, side: usize, code: CloseCode, ctx: &Context) {
+    pub(super) fn stop_hearing(&mut self, side: usize, code: CloseCode, ctx: &mut Context) {
         self.legs[side].reading = Reading::Discarding;
+        self.forget_held(side, ctx);
         if !self.legs[side].session().is_some_and(|session| session.lingers()) {
             self.discard_source_of(side);
         }

@@ -24,7 +24,10 @@ mod clock;
 mod connect_tests;
 mod ending;
 #[cfg(test)]
+mod framing_tests;
+#[cfg(test)]
 mod half_close_tests;
+mod holding;
 #[cfg(test)]
 mod json_tests;
 mod page;
@@ -32,6 +35,7 @@ mod page;
 mod page_tests;
 #[cfg(test)]
 mod rate_tests;
+mod relaying;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
@@ -46,17 +50,18 @@ use super::leg::{Codec, Leg, Reading, Writing};
 use super::naming::Naming;
 pub use super::naming::{Connect, Names};
 use super::opening::Call;
-use super::pipe::{Flow, Pipe};
+use super::pipe::Pipe;
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
-use super::{Passing, Stop, MAX_CONTROL_FRAME};
+use super::{Passing, MAX_CONTROL_FRAME};
 use crate::admin::Inquiry;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
+use crate::buf::ring::Ring;
 use crate::config::{Destination, Limits};
 use crate::policy::gate::Gate;
 use crate::policy::page::Visit;
-use crate::proto::frame::{FrameError, Role};
+use crate::proto::frame::Role;
 use crate::proto::mask::Keys;
 use crate::proto::proxy_header::ProxyHeader;
 use crate::proto::response::{ClientRequest, ResponseError};
@@ -243,6 +248,13 @@ impl Link {
             Codec::WebSocket(session) => (session.read_limit(size), session.growth()),
             _ => (size, 1),
         };
+        let (fits, growth) = match &self.legs[side].codec {
+            Codec::WebSocket(session) => {
+                let heard = session.growth_of_heard();
+                (fits / heard, growth * heard)
+            }
+            _ => (fits, growth),
+        };
         // All of it may have to be kept, in the form that goes to the sink.
         let kept = ctx.pool.may_read(self.pipes[sink].reach(fits) * growth);
         (kept / growth).max(1)
@@ -394,9 +406,22 @@ impl Link {
         if bytes.is_empty() || self.legs[side].writing == Writing::Shut {
             return;
         }
-        let first = self.pipes[side].is_clear();
+        self.await_taking(side, ctx);
         self.pipes[side].keep(bytes, ctx.pool);
-        if let (true, Some(timeout)) = (first, ctx.limits.send_timeout) {
+    }
+
+    /// Leg `side` has not been offered what the ring has.
+    fn adopt(&mut self, side: usize, ring: Ring, ctx: &mut Context) {
+        if ring.is_empty() || self.legs[side].writing == Writing::Shut {
+            return ctx.pool.give_back(ring);
+        }
+        self.await_taking(side, ctx);
+        self.pipes[side].adopt(ring, ctx.pool);
+    }
+
+    /// Something is about to wait for leg `side`.
+    fn await_taking(&mut self, side: usize, ctx: &Context) {
+        if let (true, Some(timeout)) = (self.pipes[side].is_clear(), ctx.limits.send_timeout) {
             self.deadlines.set(Deadline::Send(side), ctx.now + timeout);
         }
     }
@@ -415,122 +440,5 @@ impl Link {
     /// The write side of leg `side` is shut.
     pub fn on_shut(&mut self, side: usize) {
         self.legs[side].writing = Writing::Shut;
-    }
-
-    /// Wire bytes of leg `side` to stream bytes.
-    #[inline]
-    fn decode(
-        &mut self,
-        side: usize,
-        hot: &mut Hot,
-        ctx: &mut Context,
-    ) -> Result<Stop, FrameError> {
-        match &mut self.legs[side].codec {
-            Codec::WebSocket(session) => {
-                if !self.pipes[side].is_clear() {
-                    ctx.answers = 0; // no answer could go out now
-                }
-                let decoded = session.decode(hot, ctx.keys, &mut ctx.answers);
-                if session.pings_mut().take_answer() {
-                    self.legs[side].on_pong(ctx.now);
-                }
-                decoded
-            }
-            _ => {
-                hot.pass_all();
-                Ok(Stop::Drained)
-            }
-        }
-    }
-
-    #[inline]
-    fn rates(&self) -> Option<&Rates> {
-        match &self.stage {
-            Stage::Relay(Some(relayed)) => relayed.rates.as_deref(),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    fn rates_mut(&mut self) -> Option<&mut Rates> {
-        match &mut self.stage {
-            Stage::Relay(Some(relayed)) => relayed.rates.as_deref_mut(),
-            _ => None,
-        }
-    }
-
-    fn sink_of(&self, side: usize) -> usize {
-        if self.echo {
-            side
-        } else {
-            1 - side
-        }
-    }
-
-    /// One leg's wire bytes to the other leg's wire bytes.
-    #[inline]
-    fn relay(&mut self, side: usize, hot: &mut Hot, ctx: &mut Context) -> Step {
-        let sink = self.sink_of(side);
-        self.on_life(side, ctx);
-        if self.legs[side].reading != Reading::Relaying {
-            hot.drop_input();
-            return Step::Deliver(sink);
-        }
-        // Asked before decoding: what stands before a Close in this read still goes out.
-        let deaf = self.is_deaf(sink);
-        if matches!(&self.legs[sink].codec, Codec::WebSocket(s) if s.growth() > 1) {
-            // What grows is written behind what was read, so that all of that must be used up.
-            ctx.answers = 0;
-        }
-        let decoded = self.decode(side, hot, ctx);
-        if matches!(decoded, Ok(Stop::Closed) | Err(_)) {
-            hot.drop_input();
-        }
-        if deaf {
-            hot.drop_output();
-        }
-        if !hot.output().is_empty() {
-            self.count(side, hot.output().len(), ctx);
-            self.on_payload(ctx);
-        }
-        let encoded = match &mut self.legs[sink].codec {
-            Codec::WebSocket(session) => session.encode(hot, ctx.keys),
-            _ => Ok(()),
-        };
-        match decoded {
-            Ok(Stop::Closed) => self.on_close(side, hot, ctx),
-            Ok(_) => {}
-            Err(error) => self.on_protocol_error(side, error, hot, ctx),
-        }
-        if let Err(error) = encoded {
-            self.on_unsayable(sink, error, hot, ctx);
-        }
-        Step::Deliver(sink)
-    }
-
-    /// Leg `side` has said `n` bytes of payload.
-    #[inline]
-    fn count(&mut self, side: usize, n: usize, ctx: &Context) {
-        self.pipes[self.sink_of(side)].bytes += n as u64;
-        if let Codec::Page(page) = &mut self.legs[side].codec {
-            page.count(n);
-        }
-        if let Some(rates) = self.rates_mut() {
-            rates.take(side, n, ctx.now);
-        }
-    }
-
-    /// Whether leg `side` has said more than its rate allows, and has more to say.
-    #[inline]
-    fn is_paused(&self, side: usize) -> bool {
-        self.legs[side].reading == Reading::Relaying
-            && self.rates().is_some_and(|rates| rates.is_paused(side))
-    }
-
-    /// Whether leg `side` takes no more payload: it is gone, or has been told the end.
-    fn is_deaf(&self, side: usize) -> bool {
-        self.legs[side].writing != Writing::Open
-            || self.pipes[side].flow == Flow::Broken
-            || matches!(&self.legs[side].codec, Codec::WebSocket(s) if s.is_closing())
     }
 }

@@ -1,0 +1,1 @@
+//! Messages that appear in the stream, under a fake clock.

@@ -1,0 +1,109 @@
+//! What a session holds of a message whose length must stand in front of it: what it costs, and
+//! where it goes when the length is known.
+//!
+//! The pool has not lent that memory, so each decoding is followed by an account of it. Then it goes
+//! to the sink whole, in the storage where it is if the sink is a stream.
+
+use super::{Context, Link};
+use crate::buf::hot::Hot;
+use crate::buf::ring::Ring;
+use crate::proto::frame::FrameError;
+use crate::proto::framing::FramingError;
+use crate::proto::mask::Keys;
+use crate::session::ended::{By, Why};
+use crate::session::leg::Codec;
+use crate::session::Session;
+
+/// Bytes of a buffer in which messages are encoded that cannot be where all others are.
+const APART: usize = 64 << 10;
+
+impl Link {
+    /// Whether the session on leg `side` holds anything, or has since the last account.
+    #[inline]
+    pub(super) fn holds(&self, side: usize) -> bool {
+        matches!(&self.legs[side].codec, Codec::WebSocket(session) if session.holds())
+    }
+
+    /// Leg `side` has said what was held of a message, and that goes before the output.
+    ///
+    /// # Errors
+    /// Of the sink's encoding.
+    pub(super) fn pass_held(
+        &mut self,
+        side: usize,
+        deaf: bool,
+        ctx: &mut Context,
+    ) -> Result<(), FrameError> {
+        let Some(ready) = self.legs[side].session().and_then(Session::take_held) else {
+            return Ok(());
+        };
+        if deaf {
+            ctx.pool.give_back(ready);
+            return Ok(());
+        }
+        self.count(side, ready.len(), ctx);
+        self.on_payload(ctx);
+        let sink = self.sink_of(side);
+        let (ready, encoded) = match self.legs[sink].session() {
+            Some(session) => {
+                let (first, second) = ready.slices();
+                let (frames, encoded) = encode_apart(session, first, second, ctx.keys);
+                ctx.pool.give_back(ready);
+                ctx.pool.settle(frames.len(), 0);
+                (Ring::holding(frames, 0), encoded)
+            }
+            None => (ready, Ok(())),
+        };
+        self.adopt(sink, ready, ctx);
+        encoded
+    }
+
+    /// The account. Fails the connection if there is no memory for what leg `side` still holds.
+    pub(super) fn settle_held(&mut self, side: usize, ctx: &mut Context) -> Result<(), FrameError> {
+        let Some(session) = self.legs[side].session() else { return Ok(()) };
+        let (taken, returned) = session.settle_held();
+        let fits = ctx.pool.settle(taken, returned);
+        if fits || taken == 0 {
+            return Ok(());
+        }
+        let error = FrameError::from(FramingError::NoMemory);
+        // The peer has broken no rule.
+        self.end(By::Proxy, Why::Protocol(error), error.close_code());
+        Err(error)
+    }
+
+    /// What leg `side` has begun to say does not come to an end.
+    pub(super) fn forget_held(&mut self, side: usize, ctx: &mut Context) {
+        if !self.holds(side) {
+            return;
+        }
+        if let Some(session) = self.legs[side].session() {
+            session.forget_held();
+            let (taken, returned) = session.settle_held();
+            ctx.pool.settle(taken, returned);
+        }
+    }
+}
+
+/// Stream bytes to frames, beside the hot buffer, which still has input.
+fn encode_apart(
+    session: &mut Session,
+    first: &[u8],
+    second: &[u8],
+    keys: &mut Keys,
+) -> (Vec<u8>, Result<(), FrameError>) {
+    let mut hot = Hot::new(APART);
+    let limit = session.read_limit(APART);
+    let mut frames = Vec::new();
+    for part in first.chunks(limit).chain(second.chunks(limit)) {
+        hot.fill(part.len()).copy_from_slice(part);
+        hot.commit(part.len());
+        hot.pass_all();
+        let encoded = session.encode(&mut hot, keys);
+        frames.extend_from_slice(hot.output());
+        if encoded.is_err() {
+            return (frames, encoded);
+        }
+    }
+    (frames, Ok(()))
+}
