@@ -52,7 +52,7 @@
 //!
 //! | floor | module | one line |
 //! |---|---|---|
-//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, the opening handshake, `CONNECT` heads, JSON |
+//! | 0 bytes | [`proto`] | frame headers, masking, messages, close codes, UTF-8, encodings, framings, the opening handshake, `CONNECT` heads, JSON |
 //! | | [`buf`] | the shared hot buffer, the rings, and who lends them |
 //! | 1 state | [`session`] | one WebSocket endpoint; [`session::link`], a connection without its sockets |
 //! | | [`policy`] | who is let in, and to which target |
@@ -76,6 +76,11 @@
 //! front), and one write takes them away. Only what the sink refuses is copied, once, into a ring
 //! that the pool lends at that size; while it holds one, a pipe's source is not read. Idle
 //! connections hold no buffer at all.
+//!
+//! Messages mean nothing to a stream, unless the route has a framing ([`proto::framing`]): then the
+//! source's codec writes them into the stream so that they can be told apart, and the sink's finds them
+//! there, part by part. Its frames are more bytes than the stream had, so they are written behind it
+//! in the hot buffer, of which a read leaves enough.
 //!
 //! The pool has a ceiling. How much may be read is decided before the read by what could still be
 //! kept, 4 KiB at the least, so nothing is dropped and everyone moves.
@@ -109,6 +114,13 @@
 //! ([`session::proxied`]). That is who the log, the rules and, if it is told, the target take for
 //! the client.
 //!
+//! # Who wants to know
+//!
+//! What has happened is counted in plain numbers that all connections share ([`stats`]); what is
+//! going on is looked up when somebody asks. A connection sees itself alone, and another thread
+//! nothing: both ask the loop, which answers between two turns. How a connection ended is recorded
+//! in one place, once: counted, told to the embedding program, and logged.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always
@@ -117,6 +129,7 @@
 //! | what happens | WebSocket leg | raw leg |
 //! |---|---|---|
 //! | target sends FIN | deliver, Close 1000; read on until the peer's Close | write side stays open |
+//! | the same inside a message of the framing | deliver, Close 1002; likewise | write side stays open |
 //! | peer sends Close | answer with its code; ignore later data | deliver, then shut the write side |
 //! | the same under half-close | deliver what the target still says, to its end or until that makes no progress; then answer | the same |
 //! | both Closes done | a server sends FIN at once, a client waits for it; read to EOF | |

@@ -15,6 +15,7 @@ use crate::proto::encoding::Encoding;
 use crate::proto::framing::Framing;
 use crate::proto::proxy_header::Version;
 use crate::session::rates::Rates;
+use crate::session::Session;
 
 /// The routes, and the most memory that buffers and tables can take.
 ///
@@ -34,7 +35,9 @@ pub fn describe(config: &Config, per_connection: usize) -> String {
     let buffer = limits.buffer_size as u64;
     let kept = Pool::worst_case(limits.max_memory, limits.max_connections) as u64;
     let connections = limits.max_connections as u64;
-    let per_connection = per_connection.saturating_add(Rates::bytes(limits));
+    let framed = config.routes.iter().any(|route| route.messages.framing != Framing::Raw);
+    let framer = if framed { Session::FRAMED } else { 0 };
+    let per_connection = per_connection.saturating_add(Rates::bytes(limits) + framer);
     let table = connections.saturating_mul(per_connection as u64);
     // Of a request that waits, what has come of it and what came behind it: one head together.
     let heads = connections.saturating_mul(limits.max_head as u64);
@@ -229,6 +232,12 @@ mod tests {
         let length = "encoding binary, framing length:u32; on request text, base64; \
                       subprotocols binary, base64";
         assert_eq!(messages("-l tcp://a:1 -r ws://x --framing length"), length);
+        let each = |line: &str| {
+            let text = describe(&config_of(line), 512);
+            text.split_once(" 1000 of ").unwrap().1.split_once("B\n").unwrap().0.to_owned()
+        };
+        assert_eq!(each("-r x:1"), "512");
+        assert_eq!(each("-r x:1 --framing lines"), (512 + Session::FRAMED).to_string());
     }
 
     #[test]

@@ -165,6 +165,9 @@ pub struct Session {
 }
 
 impl Session {
+    /// What one costs more where messages appear in the stream, in bytes.
+    pub const FRAMED: usize = std::mem::size_of::<Framer>();
+
     /// An endpoint whose opening handshake is done.
     pub fn new(role: Role, options: Options) -> Self {
         let Options { framing, encoding, text_lossy, max_message, .. } = options;

@@ -97,6 +97,21 @@ impl Socket {
         frame.payload
     }
 
+    /// The next message, its fragments put together, and the first byte of the first of them with FIN.
+    #[track_caller]
+    pub fn message(&mut self) -> (u8, Vec<u8>) {
+        let Frame { first, mut payload } = self.frame();
+        assert!(first & 0x08 == 0 && first & 0x0f != 0, "frame {first:#04x} begins no message");
+        let mut last = first;
+        while last & FIN == 0 {
+            let next = self.frame();
+            assert_eq!(next.first & 0x0f, 0, "frame {:#04x} continues no message", next.first);
+            last = next.first;
+            payload.extend(next.payload);
+        }
+        (first | FIN, payload)
+    }
+
     /// The payloads of the next data frames, exactly `n` bytes.
     #[track_caller]
     pub fn receive(&mut self, n: usize) -> Vec<u8> {

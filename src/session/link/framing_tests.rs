@@ -1,1 +1,202 @@
-//! Messages that appear in the stream, under a fake clock.
+//! Messages that appear in the stream, under a fake clock: sinks that refuse, what goes between
+//! fragments, what is held and what becomes of it.
+
+use super::script::*;
+use super::*;
+use crate::config::Messages;
+use crate::proto::close::CloseCode;
+use crate::proto::encoding::Encoding;
+use crate::proto::frame::Opcode;
+use crate::proto::framing::{Framing, FramingError, LengthForm};
+use crate::session::ended::{By, Why};
+
+const U32: Framing = Framing::Length(LengthForm::U32);
+
+fn messages(framing: Framing) -> Messages {
+    Messages { framing, ..Messages::default() }
+}
+
+fn framed(framing: Framing) -> Script {
+    Script::open(Limits::default(), messages(framing))
+}
+
+/// A peer's WebSocket, and the target's that it leads to.
+fn both(framing: Framing, limits: Limits) -> Script {
+    let mut s = Script::new(limits, messages(framing));
+    s.peer_sends(HEAD.as_bytes());
+    s.ask();
+    s.target_sends(ANSWER.as_bytes());
+    s.got[PEER].clear();
+    s
+}
+
+#[test]
+fn a_pong_goes_between_the_fragments_of_a_message() {
+    let mut s = framed(Framing::Lines);
+    s.target_sends(b"half");
+    s.peer_sends(&frame(true, Opcode::Ping, b"?"));
+    s.target_sends(b"\nnext\n");
+    assert_eq!(s.got[PEER], b"\x02\x04half\x8a\x01?\x80\0\x82\x04next");
+    assert_eq!((s.link.messages_from(PEER), s.link.messages_from(TARGET)), (0, 2));
+}
+
+/// What has begun to go out is finished first, and what is behind it in the read.
+#[test]
+fn a_pong_waits_for_the_frame_that_is_half_sent() {
+    let mut s = framed(Framing::Lines);
+    s.takes(PEER, 4);
+    s.target_sends(b"one\ntwo\nth");
+    s.peer_sends(&frame(true, Opcode::Ping, b"?"));
+    s.target_sends(b"ree\n");
+    assert_eq!(s.got[PEER], b"\x82\x03on");
+    s.takes(PEER, usize::MAX);
+    assert_eq!(s.got[PEER], b"\x82\x03one\x82\x03two\x02\x02th\x8a\x01?\x80\x03ree");
+    assert_eq!(s.pool.lent(), 0);
+}
+
+#[test]
+fn a_close_goes_where_a_message_was_under_way() {
+    let mut s = framed(Framing::Ndjson);
+    s.target_sends(b"{");
+    s.peer_sends(&close(1000));
+    assert!(s.got[PEER].ends_with(b"\x02\x01{\x88\x02\x03\xe8"));
+}
+
+#[test]
+fn a_stream_that_ends_inside_a_message_is_a_close_of_1002() {
+    let mut s = framed(Framing::Lines);
+    s.target_sends(b"one\ntw");
+    s.ends(TARGET, false);
+    assert_eq!(s.close_code(), Some(1002));
+    assert_eq!(s.heard().0, b"onetw");
+    let why = Why::Protocol(FramingError::CutLine.into());
+    let ended = s.link.ended().unwrap();
+    assert_eq!((ended.by, ended.why, ended.code.get()), (By::Target, why, 1002));
+}
+
+#[test]
+fn a_stream_that_is_reset_inside_a_message_is_lost_as_ever() {
+    let mut s = framed(Framing::Lines);
+    s.target_sends(b"one\ntw");
+    s.ends(TARGET, true);
+    assert_eq!((s.close_code(), s.ended()), (Some(1011), (By::Target, "reset", 1011)));
+}
+
+#[test]
+fn fragments_are_held_at_the_pools_expense_and_go_to_the_target_whole() {
+    let mut s = framed(U32);
+    s.peer_sends(&frame(false, Opcode::Binary, &[1; 5000]));
+    let held = s.pool.lent();
+    assert!((5000..5020).contains(&held), "{held}");
+    assert_eq!(s.link.buffered(), 0, "nothing waits for the target");
+    s.takes(TARGET, 1000);
+    s.peer_sends(&[frame(true, Opcode::Continuation, &[2; 3000]), binary(b"next")].concat());
+    let expected =
+        [&8000u32.to_be_bytes()[..], &[1; 5000], &[2; 3000], &[0, 0, 0, 4], b"next"].concat();
+    assert_eq!(s.got[TARGET].len(), 1000);
+    assert_eq!(s.link.buffered(), expected.len() - 1000);
+    s.takes(TARGET, usize::MAX);
+    assert!(s.got[TARGET] == expected);
+    assert_eq!(s.link.bytes_from(PEER), expected.len() as u64);
+    assert_eq!((s.link.messages_from(PEER), s.pool.lent()), (2, 0));
+}
+
+/// Between two WebSockets what was held becomes a message of its own again.
+#[test]
+fn what_was_held_is_framed_for_a_websocket() {
+    let mut s = both(U32, Limits::default());
+    let large = vec![7; 200_000];
+    s.peer_sends(&frame(false, Opcode::Binary, &large));
+    assert!(s.got[TARGET].is_empty() && s.pool.lent() >= large.len());
+    s.peer_sends(&[frame(true, Opcode::Continuation, b"end"), binary(b"next")].concat());
+    let heard = hear(Role::Server, &s.got[TARGET]).0;
+    assert!(heard == [&large[..], b"endnext"].concat());
+    assert_eq!(s.pool.lent(), 0);
+}
+
+#[test]
+fn messages_stay_apart_between_two_websockets() {
+    let mut s = both(Framing::Lines, Limits::default());
+    let bare = |fin, opcode: Opcode, payload: &[u8]| {
+        [&[u8::from(fin) << 7 | opcode as u8, payload.len() as u8], payload].concat()
+    };
+    let said = [
+        bare(false, Opcode::Text, b"on"),
+        bare(true, Opcode::Ping, b"?"),
+        bare(true, Opcode::Continuation, b"e"),
+        bare(true, Opcode::Text, b"two"),
+    ];
+    s.target_sends(&said.concat());
+    assert_eq!(s.got[PEER], b"\x82\x03one\x82\x03two");
+    s.got[TARGET].clear();
+    s.peer_sends(&[binary(b"three"), binary(b"four")].concat());
+    // The masking-keys of the script are zeros.
+    assert_eq!(s.got[TARGET], b"\x82\x85\0\0\0\0three\x82\x84\0\0\0\0four");
+}
+
+#[test]
+fn whatever_ends_a_connection_what_is_held_is_given_back() {
+    let ends: [fn(&mut Script); 6] = [
+        |s| s.peer_sends(&close(1000)),
+        |s| s.ends(PEER, false),
+        |s| s.ends(PEER, true),
+        |s| s.peer_sends(&frame(true, Opcode::Binary, b"inside another")),
+        |s| {
+            s.with(|link, hot, ctx| {
+                link.close(By::Proxy, Why::Shutdown, CloseCode::GOING_AWAY, hot, ctx)
+            });
+            s.at(secs(10));
+        },
+        |s| {
+            s.ends(TARGET, true);
+            s.at(secs(10));
+        },
+    ];
+    for (i, end) in ends.into_iter().enumerate() {
+        let mut s = framed(U32);
+        s.peer_sends(&frame(false, Opcode::Binary, &[1; 5000]));
+        assert!(s.pool.lent() > 0);
+        end(&mut s);
+        assert_eq!(s.pool.lent(), 0, "way {i}");
+        assert!(s.got[TARGET].is_empty(), "part of a message without its length");
+    }
+}
+
+#[test]
+fn without_memory_to_hold_it_a_fragmented_message_is_told_1013() {
+    let limits = Limits { max_memory: 64 << 10, buffer_size: 8 << 10, ..Limits::default() };
+    for to_websocket in [false, true] {
+        let mut s = match to_websocket {
+            false => Script::open(limits.clone(), messages(U32)),
+            true => both(U32, limits.clone()),
+        };
+        s.peer_sends(&binary(b"before"));
+        let target_got = s.got[TARGET].len();
+        s.peer_sends(&frame(false, Opcode::Binary, &[1; 50_000]));
+        assert_eq!(s.close_code(), None);
+        s.peer_sends(&frame(false, Opcode::Continuation, &[1; 10_000]));
+        assert_eq!(s.close_code(), Some(1013));
+        let why = Why::Protocol(FramingError::NoMemory.into());
+        assert_eq!(s.link.ended().map(|ended| (ended.by, ended.why)), Some((By::Proxy, why)));
+        assert_eq!(s.pool.lent(), 0);
+        // A stream is told by its end, a WebSocket by a Close.
+        let told = &s.got[TARGET][target_got..];
+        assert_eq!(told.first(), to_websocket.then_some(&0x88));
+    }
+}
+
+/// However little may be read at a time, and whatever of it grows.
+#[test]
+fn what_may_have_to_be_kept_is_reckoned_with() {
+    for framing in Framing::ALL {
+        for encoding in [Encoding::Binary, Encoding::Text, Encoding::Base64] {
+            let limits = Limits { max_memory: 32 << 10, buffer_size: 8 << 10, ..Limits::default() };
+            let messages = Messages { encoding, text_lossy: true, ..messages(framing) };
+            let mut s = Script::open(limits, messages);
+            s.takes(PEER, 0);
+            s.target_sends(&b"\x01\n".repeat(10_000));
+            let lent = s.pool.lent();
+            assert!(lent > 0 && lent <= 32 << 10, "{framing} {encoding} {lent}");
+        }
+    }
+}

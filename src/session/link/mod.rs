@@ -219,7 +219,8 @@ impl Link {
             _ => {}
         }
         let limit = self.relay_limit(side, size, ctx);
-        // Payload is never longer than the wire bytes it comes in.
+        // Payload is never longer than the wire bytes it comes in, but for what the framing adds: the
+        // bucket bears that.
         let rated = self.rates().map(|rates| rates.may_take(side, ctx.now));
         rated.map_or(limit, |rated| limit.min(rated.max(1)))
     }
