@@ -125,6 +125,13 @@
 //! the request, the loop answers between two turns with what [`stats`] has, and [`admin`] puts that
 //! into words. Such connections count nowhere.
 //!
+//! # Who wants to know
+//!
+//! What has happened is counted in plain numbers that all connections share ([`stats`]); what is
+//! going on is looked up when somebody asks. A connection sees itself alone, and another thread
+//! nothing: both ask the loop, which answers between two turns. How a connection ended is recorded
+//! in one place, once: counted, told to the embedding program, and logged.
+//!
 //! # How connections end
 //!
 //! TCP can half-close, WebSocket cannot; proxies lose data here. Ours drains, then ends, and always
