@@ -185,7 +185,7 @@ fn random_reads<'a>(random: &mut Random, mut bytes: &'a [u8], most: usize) -> Ve
 #[test]
 fn messages_arrive_in_the_stream_as_they_were_said() {
     let mut random = Random::new("framed inbound");
-    for _ in 0..60 {
+    for _ in 0..20 {
         for (role, framing, encoding) in pairs() {
             let sent = random_messages(&mut random);
             let mut rig = Rig::new(role, framing, encoding);
@@ -228,7 +228,7 @@ fn messages_arrive_in_the_stream_as_they_were_said() {
 #[test]
 fn a_stream_becomes_the_messages_that_are_in_it() {
     let mut random = Random::new("framed outbound");
-    for _ in 0..60 {
+    for _ in 0..20 {
         for (role, framing, encoding) in pairs() {
             let mut said = random_messages(&mut random);
             let mut rig = Rig::new(role, framing, encoding);
@@ -278,26 +278,22 @@ fn the_frames_of_the_longest_read_fit_behind_it() {
         b"abcd\n",
         b"\0\0\0\x01a",
     ];
-    let lossy = [Encoding::Binary, Encoding::Text, Encoding::Base64];
-    for (role, framing, _) in pairs() {
-        for encoding in lossy {
-            for size in [SIZE, 70_000] {
-                for pattern in worst {
-                    let options =
-                        Options { framing, encoding, text_lossy: true, ..Options::default() };
-                    let mut rig = Rig::with(role, options);
-                    rig.hot = Hot::new(size);
-                    for _ in 0..3 {
-                        let limit = rig.session.read_limit(size);
-                        assert!(limit * (1 + rig.session.growth()) <= size);
-                        let stream: Vec<_> = pattern.iter().copied().cycle().take(limit).collect();
-                        rig.read(&stream);
-                        rig.hot.pass_all();
-                        // For some framings a pattern is no good length, which is as good here.
-                        let _ = rig.session.encode(&mut rig.hot, &mut rig.keys);
-                        let bound = limit * rig.session.growth() + 64;
-                        assert!(rig.hot.output().len() <= bound, "{role:?} {framing} {pattern:x?}");
-                    }
+    for (role, framing, encoding) in pairs() {
+        for size in [SIZE, 20_000] {
+            for pattern in worst {
+                let options = Options { framing, encoding, text_lossy: true, ..Options::default() };
+                let mut rig = Rig::with(role, options);
+                rig.hot = Hot::new(size);
+                for _ in 0..2 {
+                    let limit = rig.session.read_limit(size);
+                    assert!(limit * (1 + rig.session.growth()) <= size);
+                    let stream: Vec<_> = pattern.iter().copied().cycle().take(limit).collect();
+                    rig.read(&stream);
+                    rig.hot.pass_all();
+                    // For some framings a pattern is no good length, which is as good here.
+                    let _ = rig.session.encode(&mut rig.hot, &mut rig.keys);
+                    let bound = limit * rig.session.growth() + 64;
+                    assert!(rig.hot.output().len() <= bound, "{role:?} {framing} {pattern:x?}");
                 }
             }
         }

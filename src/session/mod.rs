@@ -66,7 +66,7 @@ pub struct Options {
     pub encoding: Encoding,
     /// U+FFFD instead of an error for outbound text that is not UTF-8.
     pub text_lossy: bool,
-    /// How messages appear in the stream.
+    /// How messages appear in the stream. Chunks never do: they are parts of it.
     pub framing: Framing,
     /// How what is heard is handed out.
     pub passing: Passing,
@@ -296,13 +296,8 @@ impl Session {
             return Ok(());
         }
         if let Some(framer) = &mut self.framer {
-            let mut encoded = Ok(());
-            hot.expand(|stream, out| {
-                let (len, ended, result) = framer.encode(stream, out, keys);
-                self.sent += ended;
-                encoded = result;
-                len
-            });
+            let (ended, encoded) = framer.encode_output(hot, keys);
+            self.sent += ended;
             return encoded;
         }
         let packed = self.pack.pack(hot);

@@ -185,6 +185,24 @@ fn without_memory_to_hold_it_a_fragmented_message_is_told_1013() {
     }
 }
 
+/// Four bytes of base64 stand for three: what was held fits, and its frames do not.
+#[test]
+fn without_memory_for_what_becomes_of_it_the_other_side_is_told_1013() {
+    let limits = Limits { max_memory: 64 << 10, buffer_size: 8 << 10, ..Limits::default() };
+    let messages = Messages { encoding: Encoding::Base64, ..messages(U32) };
+    let mut s = Script::new(limits, messages);
+    s.peer_sends(HEAD.replacen("GET /", "GET /?encoding=binary", 1).as_bytes());
+    s.ask();
+    s.target_sends(ANSWER.as_bytes());
+    s.got[PEER].clear();
+    s.peer_sends(&frame(false, Opcode::Binary, &[1; 50_000]));
+    s.peer_sends(&frame(true, Opcode::Continuation, &[1; 10]));
+    let (payload, control) = hear(Role::Server, &s.got[TARGET]);
+    assert!(payload.is_empty());
+    assert_eq!(control[0].1[..2], 1013u16.to_be_bytes());
+    assert_eq!(s.pool.lent(), 0);
+}
+
 /// However little may be read at a time, and whatever of it grows.
 #[test]
 fn what_may_have_to_be_kept_is_reckoned_with() {

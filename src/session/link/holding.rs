@@ -27,7 +27,7 @@ impl Link {
     /// Leg `side` has said what was held of a message, and that goes before the output.
     ///
     /// # Errors
-    /// Of the sink's encoding.
+    /// Of the sink's encoding, or for want of memory for what that makes of it.
     pub(super) fn pass_held(
         &mut self,
         side: usize,
@@ -46,10 +46,14 @@ impl Link {
         let sink = self.sink_of(side);
         let (ready, encoded) = match self.legs[sink].session() {
             Some(session) => {
-                let (first, second) = ready.slices();
-                let (frames, encoded) = encode_apart(session, first, second, ctx.keys);
+                // For that moment both are there.
+                let (frames, encoded) = encode_apart(session, ready.slices(), ctx.keys);
                 ctx.pool.give_back(ready);
-                ctx.pool.settle(frames.len(), 0);
+                let fits = ctx.pool.settle(frames.len(), 0);
+                if !fits {
+                    ctx.pool.settle(0, frames.len());
+                    return Err(FramingError::NoMemory.into());
+                }
                 (Ring::holding(frames, 0), encoded)
             }
             None => (ready, Ok(())),
@@ -88,8 +92,7 @@ impl Link {
 /// Stream bytes to frames, beside the hot buffer, which still has input.
 fn encode_apart(
     session: &mut Session,
-    first: &[u8],
-    second: &[u8],
+    (first, second): (&[u8], &[u8]),
     keys: &mut Keys,
 ) -> (Vec<u8>, Result<(), FrameError>) {
     let mut hot = Hot::new(APART);
