@@ -349,6 +349,11 @@ impl Session {
         self.framer.as_ref().is_some_and(|framer| !framer.join.is_idle())
     }
 
+    /// Bytes that are held.
+    pub fn held(&self) -> usize {
+        self.framer.as_ref().map_or(0, |framer| framer.join.held())
+    }
+
     /// Bytes that were taken to hold such parts, and bytes that were given back, since this was asked
     /// last. What [`Session::take_held`] takes is not given back.
     pub fn settle_held(&mut self) -> (usize, usize) {

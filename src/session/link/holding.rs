@@ -6,6 +6,7 @@
 
 use super::{Context, Link};
 use crate::buf::hot::Hot;
+use crate::buf::pool::FLOOR;
 use crate::buf::ring::Ring;
 use crate::proto::frame::FrameError;
 use crate::proto::framing::FramingError;
@@ -50,9 +51,9 @@ impl Link {
                 let (frames, encoded) = encode_apart(session, ready.slices(), ctx.keys);
                 ctx.pool.give_back(ready);
                 let fits = ctx.pool.settle(frames.len(), 0);
-                if !fits {
+                if !fits && frames.len() > FLOOR {
                     ctx.pool.settle(0, frames.len());
-                    return Err(FramingError::NoMemory.into());
+                    return Err(self.lack_memory());
                 }
                 (Ring::holding(frames, 0), encoded)
             }
@@ -66,14 +67,20 @@ impl Link {
     pub(super) fn settle_held(&mut self, side: usize, ctx: &mut Context) -> Result<(), FrameError> {
         let Some(session) = self.legs[side].session() else { return Ok(()) };
         let (taken, returned) = session.settle_held();
+        let held = session.held();
         let fits = ctx.pool.settle(taken, returned);
-        if fits || taken == 0 {
+        // As much as may always be read may always be kept, here as well as in the pipe, which is empty.
+        if fits || taken == 0 || held <= FLOOR {
             return Ok(());
         }
+        Err(self.lack_memory())
+    }
+
+    /// Neither end has broken a rule.
+    fn lack_memory(&mut self) -> FrameError {
         let error = FrameError::from(FramingError::NoMemory);
-        // The peer has broken no rule.
         self.end(By::Proxy, Why::Protocol(error), error.close_code());
-        Err(error)
+        error
     }
 
     /// What leg `side` has begun to say does not come to an end.
