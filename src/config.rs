@@ -289,8 +289,8 @@ impl fmt::Display for Destination {
 pub struct Messages {
     /// The encoding of a connection that asks for none.
     pub encoding: Encoding,
-    /// How messages appear in the stream (`--framing`). Where a CONNECT tunnel goes by a WebSocket they
-    /// never do.
+    /// How messages appear in the stream (`--framing`). Not for routes that carry CONNECT tunnels, which
+    /// are streams.
     pub framing: Framing,
     /// The encodings a connection may ask for by `?encoding=` or a subprotocol, of those that fit the
     /// framing.

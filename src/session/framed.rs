@@ -88,12 +88,29 @@ impl Framer {
         self.join.pass(hot, piece, unpack, FrameEnd { announced: decoder.announced(), last })
     }
 
-    /// Writes the messages in `stream` to the start of `out` as frames, and says how long they are there
-    /// and how many messages end in them.
+    /// Turns the output, all of it stream, into frames, and says how many messages end in them.
     ///
     /// # Errors
-    /// What cannot be said, or makes no sense; what came before it is in `out`.
-    pub(super) fn encode(
+    /// What cannot be said, or makes no sense; what came before it is in the output.
+    // Out of line, for those that do without.
+    #[inline(never)]
+    pub(super) fn encode_output(
+        &mut self,
+        hot: &mut Hot,
+        keys: &mut Keys,
+    ) -> (u64, Result<(), FrameError>) {
+        let mut outcome = (0, Ok(()));
+        hot.expand(|stream, out| {
+            let (len, ended, result) = self.encode(stream, out, keys);
+            outcome = (ended, result);
+            len
+        });
+        outcome
+    }
+
+    /// Writes the messages in `stream` to the start of `out` as frames, and says how long they are there
+    /// and how many messages end in them.
+    fn encode(
         &mut self,
         stream: &[u8],
         out: &mut [u8],

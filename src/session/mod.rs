@@ -70,7 +70,7 @@ pub struct Options {
     pub encoding: Encoding,
     /// U+FFFD instead of an error for outbound text that is not UTF-8.
     pub text_lossy: bool,
-    /// How messages appear in the stream.
+    /// How messages appear in the stream. Chunks never do: they are parts of it.
     pub framing: Framing,
     /// How what is heard is handed out.
     pub passing: Passing,
@@ -307,13 +307,8 @@ impl Session {
             return Ok(());
         }
         if let Some(framer) = &mut self.framer {
-            let mut encoded = Ok(());
-            hot.expand(|stream, out| {
-                let (len, ended, result) = framer.encode(stream, out, keys);
-                self.sent += ended;
-                encoded = result;
-                len
-            });
+            let (ended, encoded) = framer.encode_output(hot, keys);
+            self.sent += ended;
             return encoded;
         }
         let packed = self.pack.pack(hot);
@@ -363,6 +358,11 @@ impl Session {
     #[inline]
     pub fn holds(&self) -> bool {
         self.framer.as_ref().is_some_and(|framer| !framer.join.is_idle())
+    }
+
+    /// Bytes that are held.
+    pub fn held(&self) -> usize {
+        self.framer.as_ref().map_or(0, |framer| framer.join.held())
     }
 
     /// Bytes that were taken to hold such parts, and bytes that were given back, since this was asked

@@ -185,6 +185,58 @@ fn without_memory_to_hold_it_a_fragmented_message_is_told_1013() {
     }
 }
 
+/// Memory that others have taken is not all: each direction has a floor of its own.
+#[test]
+fn a_short_message_may_come_in_fragments_when_all_memory_is_taken() {
+    let mut s = framed(U32);
+    let ring = s.pool.lend(Limits::default().max_memory);
+    s.peer_sends(&frame(false, Opcode::Binary, &[1; 2000]));
+    s.peer_sends(&frame(true, Opcode::Continuation, &[1; 2000]));
+    assert_eq!((s.close_code(), s.got[TARGET].len()), (None, 4004));
+    s.peer_sends(&frame(false, Opcode::Binary, &[1; 4000]));
+    assert_eq!(s.close_code(), None);
+    s.peer_sends(&frame(false, Opcode::Continuation, &[1; 4000]));
+    assert_eq!(s.close_code(), Some(1013));
+    s.pool.give_back(ring);
+    assert_eq!(s.pool.lent(), 0);
+}
+
+/// Four bytes of base64 stand for three: what was held fits, and its frames do not.
+#[test]
+fn without_memory_for_what_becomes_of_it_the_other_side_is_told_1013() {
+    let limits = Limits { max_memory: 64 << 10, buffer_size: 8 << 10, ..Limits::default() };
+    let messages = Messages { encoding: Encoding::Base64, ..messages(U32) };
+    let mut s = Script::new(limits, messages);
+    s.peer_sends(HEAD.replacen("GET /", "GET /?encoding=binary", 1).as_bytes());
+    s.ask();
+    s.target_sends(ANSWER.as_bytes());
+    s.got[PEER].clear();
+    s.peer_sends(&frame(false, Opcode::Binary, &[1; 50_000]));
+    s.peer_sends(&frame(true, Opcode::Continuation, &[1; 10]));
+    let (payload, control) = hear(Role::Server, &s.got[TARGET]);
+    assert!(payload.is_empty());
+    assert_eq!(control[0].1[..2], 1013u16.to_be_bytes());
+    assert_eq!(s.pool.lent(), 0);
+}
+
+/// The first frames come with the answer to our request, in as long a read as there is, and grow.
+#[test]
+fn what_comes_with_the_answer_fits_whatever_it_becomes() {
+    let limits = Limits { buffer_size: 4 << 10, ..Limits::default() };
+    let [raw, lines] = [Framing::Raw, Framing::Lines].map(messages);
+    let lossy = Messages { encoding: Encoding::Text, text_lossy: true, ..raw };
+    for (messages, says) in [(lossy, &b"\xff"[..]), (lines, b"a")] {
+        let mut s = Script::new(limits.clone(), messages);
+        s.peer_sends(HEAD.as_bytes());
+        s.ask();
+        let bare = [&[0x82, says.len() as u8], says].concat();
+        s.target_sends(&[ANSWER.as_bytes(), &bare.repeat(3000)].concat());
+        let head = s.got[PEER].windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        let (payload, _) = hear(Role::Client, &s.got[PEER][head..]);
+        assert!(payload == String::from_utf8_lossy(says).repeat(3000).as_bytes());
+    }
+}
+
 /// However little may be read at a time, and whatever of it grows.
 #[test]
 fn what_may_have_to_be_kept_is_reckoned_with() {

@@ -6,6 +6,7 @@
 
 use super::{Context, Link};
 use crate::buf::hot::Hot;
+use crate::buf::pool::FLOOR;
 use crate::buf::ring::Ring;
 use crate::proto::frame::FrameError;
 use crate::proto::framing::FramingError;
@@ -27,7 +28,7 @@ impl Link {
     /// Leg `side` has said what was held of a message, and that goes before the output.
     ///
     /// # Errors
-    /// Of the sink's encoding.
+    /// Of the sink's encoding, or for want of memory for what that makes of it.
     pub(super) fn pass_held(
         &mut self,
         side: usize,
@@ -46,10 +47,14 @@ impl Link {
         let sink = self.sink_of(side);
         let (ready, encoded) = match self.legs[sink].session() {
             Some(session) => {
-                let (first, second) = ready.slices();
-                let (frames, encoded) = encode_apart(session, first, second, ctx.keys);
+                // For that moment both are there.
+                let (frames, encoded) = encode_apart(session, ready.slices(), ctx.keys);
                 ctx.pool.give_back(ready);
-                ctx.pool.settle(frames.len(), 0);
+                let fits = ctx.pool.settle(frames.len(), 0);
+                if !fits && frames.len() > FLOOR {
+                    ctx.pool.settle(0, frames.len());
+                    return Err(self.lack_memory());
+                }
                 (Ring::holding(frames, 0), encoded)
             }
             None => (ready, Ok(())),
@@ -62,14 +67,20 @@ impl Link {
     pub(super) fn settle_held(&mut self, side: usize, ctx: &mut Context) -> Result<(), FrameError> {
         let Some(session) = self.legs[side].session() else { return Ok(()) };
         let (taken, returned) = session.settle_held();
+        let held = session.held();
         let fits = ctx.pool.settle(taken, returned);
-        if fits || taken == 0 {
+        // As much as may always be read may always be kept, here as well as in the pipe, which is empty.
+        if fits || taken == 0 || held <= FLOOR {
             return Ok(());
         }
+        Err(self.lack_memory())
+    }
+
+    /// Neither end has broken a rule.
+    fn lack_memory(&mut self) -> FrameError {
         let error = FrameError::from(FramingError::NoMemory);
-        // The peer has broken no rule.
         self.end(By::Proxy, Why::Protocol(error), error.close_code());
-        Err(error)
+        error
     }
 
     /// What leg `side` has begun to say does not come to an end.
@@ -88,8 +99,7 @@ impl Link {
 /// Stream bytes to frames, beside the hot buffer, which still has input.
 fn encode_apart(
     session: &mut Session,
-    first: &[u8],
-    second: &[u8],
+    (first, second): (&[u8], &[u8]),
     keys: &mut Keys,
 ) -> (Vec<u8>, Result<(), FrameError>) {
     let mut hot = Hot::new(APART);

@@ -69,6 +69,11 @@ use crate::proto::response::{ClientRequest, ResponseError};
 /// Pings of one read that are answered one by one; of more, the latest gets the answer.
 pub const ANSWERS_PER_READ: u32 = 16;
 
+/// How much shorter than the buffer a read must be for what it says to fit in it, whatever the codecs
+/// of both legs: seven times as long with its frames behind it, and twice that where lengths stand in
+/// front of what is heard.
+const MOST_GROWTH: usize = 16;
+
 /// What the loop lends for the time of a call.
 pub struct Context<'a> {
     /// This turn's time.
@@ -223,7 +228,10 @@ impl Link {
         }
         match &self.legs[side].codec {
             Codec::Opening(opening) => return opening.read_limit(ctx.limits).min(size),
-            Codec::Asking(asking) => return asking.read_limit(ctx.limits).min(size),
+            // The frames behind the answer are relayed from where they are, whatever becomes of them.
+            Codec::Asking(asking) => {
+                return asking.read_limit(ctx.limits).min(size / MOST_GROWTH);
+            }
             _ => {}
         }
         match &self.stage {
