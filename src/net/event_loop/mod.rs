@@ -47,7 +47,7 @@ use crate::session::deadlines::Time;
 use crate::session::ended::Why;
 use crate::stats::{ConnectionId, Stats};
 
-const EVENTS: usize = 256;
+const EVENTS: usize = 128;
 
 // Above every connection's token, whose slots fit 31 bits.
 const SIGNALS: Token = Token(u32::MAX as usize);
