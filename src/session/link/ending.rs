@@ -52,24 +52,7 @@ impl Link {
                 self.end(By::side(side), Why::NoRequest, CloseCode::ABNORMAL);
                 self.legs[side].writing = Writing::Shut;
             }
-            Codec::Raw if was == Reading::Relaying => {
-                let (why, code) = match reset {
-                    true => (Why::Reset, CloseCode::INTERNAL_ERROR),
-                    false => (Why::Eof, CloseCode::NORMAL),
-                };
-                if !reset {
-                    self.finish_encoding(sink, hot, ctx);
-                }
-                self.end(By::side(side), why, code);
-                self.pipes[sink].end(code);
-                if reset {
-                    self.discard_source_of(side);
-                }
-                // Until a Close can follow the rest, --send-timeout watches whoever takes it.
-                if ctx.limits.send_timeout.is_none() && self.legs[sink].session().is_some() {
-                    self.start_closing(ctx);
-                }
-            }
+            Codec::Raw if was == Reading::Relaying => self.on_stream_end(side, reset, hot, ctx),
             // It was discarded. If that is the first sign of an end, a page was under way.
             Codec::Raw if reset => self.note_failure(side),
             Codec::Raw => {}
@@ -86,6 +69,27 @@ impl Link {
             self.hurry(ctx);
         }
         Step::Deliver(sink)
+    }
+
+    /// The stream of leg `side`, which was relayed, ended or failed.
+    fn on_stream_end(&mut self, side: usize, reset: bool, hot: &mut Hot, ctx: &mut Context) {
+        let sink = self.sink_of(side);
+        let (why, code) = match reset {
+            true => (Why::Reset, CloseCode::INTERNAL_ERROR),
+            false => (Why::Eof, CloseCode::NORMAL),
+        };
+        if !reset {
+            self.finish_encoding(sink, hot, ctx);
+        }
+        self.end(By::side(side), why, code);
+        self.pipes[sink].end(code);
+        if reset {
+            self.discard_source_of(side);
+        }
+        // Until a Close can follow the rest, --send-timeout watches whoever takes it.
+        if ctx.limits.send_timeout.is_none() && self.legs[sink].session().is_some() {
+            self.start_closing(ctx);
+        }
     }
 
     /// The transport of leg `side` has failed, although nobody reads it now. What it has said can
