@@ -21,6 +21,8 @@ mod beginning;
 mod client_tests;
 mod clock;
 #[cfg(test)]
+mod clock_tests;
+#[cfg(test)]
 mod connect_tests;
 mod ending;
 #[cfg(test)]
