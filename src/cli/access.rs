@@ -8,8 +8,8 @@ use super::need::Need;
 use super::route_options::{file, is_met, Credential};
 use super::{Argument, Flaw, UsageError};
 use crate::config::{Access, CredentialFile, Route};
-use crate::policy::cidr::{Cidr, CidrError};
-use crate::policy::origin::{Origin, OriginError};
+use crate::policy::cidr::Cidr;
+use crate::policy::origin::Origin;
 
 /// An empty list is silence.
 #[derive(Debug, Default)]
@@ -24,20 +24,19 @@ pub(super) struct AccessOptions {
 impl AccessOptions {
     /// `--origin ORIGIN`
     pub(super) fn add_origin(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        let like = |error: OriginError| Flaw::new(error.to_string()).like(error.example());
-        self.origins.push(argument.value.parse().map_err(like)?);
+        self.origins.push(argument.value.parse()?);
         Ok(())
     }
 
     /// `--client CIDR`
     pub(super) fn add_client(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.clients.push(cidr(&argument.value)?);
+        self.clients.push(argument.value.parse()?);
         Ok(())
     }
 
     /// `--trust-proxy CIDR`
     pub(super) fn add_proxy(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.proxies.push(cidr(&argument.value)?);
+        self.proxies.push(argument.value.parse()?);
         Ok(())
     }
 
@@ -123,10 +122,6 @@ fn show(access: &mut Access, files: &[&CredentialFile]) {
             CredentialFile::Bearer(path) => access.bearer = Some(path.clone()),
         }
     }
-}
-
-fn cidr(text: &str) -> Result<Cidr, Flaw> {
-    text.parse().map_err(|error: CidrError| Flaw::new(error.to_string()).like(error.example()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::messages::{first_filled, is_token, MessageOptions};
 use super::need::Need;
 use super::{Argument, Flaw, UsageError};
 use crate::config::{CredentialFile, Local, Remote, Route};
-use crate::policy::rules::{Rule, RuleError, Rules};
+use crate::policy::rules::{Rule, Rules};
 use crate::proto::connect::Form;
 use crate::proto::framing::Framing;
 use crate::proto::proxy_header::Version;
@@ -41,13 +41,13 @@ pub(super) struct RouteOptions {
 impl RouteOptions {
     /// `--allow RULE`
     pub(super) fn allow(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.allowed.push(rule(&argument.value)?);
+        self.allowed.push(argument.value.parse()?);
         self.need(argument, Need::Targets)
     }
 
     /// `--deny RULE`
     pub(super) fn deny(&mut self, argument: &Argument) -> Result<(), Flaw> {
-        self.denied.push(rule(&argument.value)?);
+        self.denied.push(argument.value.parse()?);
         self.need(argument, Need::Targets)
     }
 
@@ -278,10 +278,6 @@ fn agree(credentials: &[Credential]) -> Result<(), UsageError> {
 pub(super) fn is_met(need: Need, route: &Route) -> bool {
     let passed = need == Need::Passed && route.accept_proxy;
     passed || need.met(&route.local, &route.remote)
-}
-
-fn rule(text: &str) -> Result<Rule, Flaw> {
-    text.parse().map_err(|error: RuleError| Flaw::new(error.to_string()).like(error.example()))
 }
 
 pub(super) fn file(path: &str) -> Result<PathBuf, Flaw> {

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::policy::syntax::SyntaxError;
+
 /// A command line that cannot be run: which argument, what is wrong with it, what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageError {
@@ -52,6 +54,12 @@ impl Flaw {
         let example = self.example.as_deref().unwrap_or(usual);
         let remedy = format!("write it like {}{}{example}", argument.option, argument.gap());
         UsageError::new(argument, self.problem, remedy)
+    }
+}
+
+impl From<SyntaxError> for Flaw {
+    fn from(error: SyntaxError) -> Self {
+        Self::new(error.to_string()).like(error.example())
     }
 }
 

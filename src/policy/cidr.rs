@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::syntax::SyntaxError;
+
 /// All addresses that begin with the same bits (RFC 4632 §3.1, RFC 4291 §2.3).
 ///
 /// Invariant: `prefix <= 32` or `128` by family, and the bits of `base` behind it are zero.
@@ -122,11 +124,11 @@ impl fmt::Display for Cidr {
 }
 
 impl FromStr for Cidr {
-    type Err = CidrError;
+    type Err = SyntaxError;
 
-    fn from_str(text: &str) -> Result<Self, CidrError> {
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
         // An example that is made of the user's text may have another fault of that text.
-        read(text).map(unmapped).map_err(|error| match read(&error.example) {
+        read(text).map(unmapped).map_err(|error| match read(error.example()) {
             Ok(_) => error,
             Err(_) => error.like("10.0.0.0/8"),
         })
@@ -142,16 +144,16 @@ fn unmapped(net: Network) -> Cidr {
     Cidr(inner.unwrap_or(net))
 }
 
-fn read(text: &str) -> Result<Network, CidrError> {
+fn read(text: &str) -> Result<Network, SyntaxError> {
     if text.is_empty() {
-        return Err(CidrError::new("is empty"));
+        return Err(SyntaxError::new("is empty"));
     }
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(CidrError::new("has a space or a control character in it"));
+        return Err(SyntaxError::new("has a space or a control character in it"));
     }
     if let Some(inner) = text.strip_prefix('[') {
         if !inner.contains(']') {
-            return Err(CidrError::new("has no ] behind the address").like("[fd00::/8]"));
+            return Err(SyntaxError::new("has no ] behind the address").like("[fd00::/8]"));
         }
         return bracketed(inner);
     }
@@ -161,73 +163,42 @@ fn read(text: &str) -> Result<Network, CidrError> {
     };
     match address.parse() {
         Ok(ip) => network(ip, prefix),
-        Err(_) => Err(CidrError::new(format!("{address:?} is not an IP address"))),
+        Err(_) => Err(SyntaxError::new(format!("{address:?} is not an IP address"))),
     }
 }
-
-/// What is wrong with the text of a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CidrError {
-    pub(super) problem: String,
-    pub(super) example: String,
-}
-
-impl CidrError {
-    fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), example: String::new() }
-    }
-
-    fn like(self, example: impl Into<String>) -> Self {
-        Self { example: example.into(), ..self }
-    }
-
-    /// A network that can be written instead; close to what was meant, where that can be told.
-    pub fn example(&self) -> &str {
-        &self.example
-    }
-}
-
-/// The problem alone, with the values.
-impl fmt::Display for CidrError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for CidrError {}
 
 /// `IPV6]`, `IPV6/PREFIX]` or `IPV6]/PREFIX`.
-pub(super) fn bracketed(text: &str) -> Result<Network, CidrError> {
+pub(super) fn bracketed(text: &str) -> Result<Network, SyntaxError> {
     let (inner, rest) = text.split_once(']').unwrap_or((text, ""));
     let (address, prefix) = match (inner.split_once('/'), rest.strip_prefix('/')) {
         (Some((address, prefix)), None) if rest.is_empty() => (address, Some(prefix)),
         (None, Some(prefix)) => (inner, Some(prefix)),
         (None, None) if rest.is_empty() => (inner, None),
         _ => {
-            let error = CidrError::new(format!("{rest:?} cannot stand behind the ]"));
+            let error = SyntaxError::new(format!("{rest:?} cannot stand behind the ]"));
             return Err(error.like(format!("[{inner}]")));
         }
     };
     match address.parse::<Ipv6Addr>() {
         Ok(ip) => network(ip.into(), prefix),
         Err(_) => {
-            Err(CidrError::new(format!("{address:?} is not an IPv6 address")).like("[fd00::/8]"))
+            Err(SyntaxError::new(format!("{address:?} is not an IPv6 address")).like("[fd00::/8]"))
         }
     }
 }
 
-pub(super) fn network(ip: IpAddr, prefix: Option<&str>) -> Result<Network, CidrError> {
+pub(super) fn network(ip: IpAddr, prefix: Option<&str>) -> Result<Network, SyntaxError> {
     let Some(digits) = prefix else { return Ok(Network::host(ip)) };
     if !is_number(digits) {
-        return Err(CidrError::new(format!("{digits:?} is not the length of a prefix")));
+        return Err(SyntaxError::new(format!("{digits:?} is not the length of a prefix")));
     }
     let Some(net) = digits.parse().ok().and_then(|prefix| Network::around(ip, prefix)) else {
         let most = Network::host(ip).prefix();
-        return Err(CidrError::new(format!("prefix /{digits} is longer than /{most}")));
+        return Err(SyntaxError::new(format!("prefix /{digits} is longer than /{most}")));
     };
     if net.base() != ip {
         let problem = format!("{ip} has bits behind the prefix /{digits}; its network is {net}");
-        return Err(CidrError::new(problem).like(net.to_string()));
+        return Err(SyntaxError::new(problem).like(net.to_string()));
     }
     Ok(net)
 }

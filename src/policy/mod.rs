@@ -16,6 +16,7 @@ pub mod page;
 pub mod rule;
 pub mod rules;
 pub mod special;
+pub mod syntax;
 pub mod target;
 pub mod tokens;
 pub mod unix;

@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::rule::is_under;
+use super::syntax::SyntaxError;
 use crate::proto::authority::{Host, HostPort};
 
 /// The value of `--origin`.
@@ -185,55 +186,24 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What is wrong with the text of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OriginError {
-    problem: String,
-    example: String,
-}
-
-impl OriginError {
-    fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), example: String::new() }
-    }
-
-    fn like(self, example: impl Into<String>) -> Self {
-        Self { example: example.into(), ..self }
-    }
-
-    /// A rule that can be written instead; close to what was meant, where that can be told.
-    pub fn example(&self) -> &str {
-        &self.example
-    }
-}
-
-/// The problem alone, with the values.
-impl fmt::Display for OriginError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for OriginError {}
-
 impl FromStr for Origin {
-    type Err = OriginError;
+    type Err = SyntaxError;
 
-    fn from_str(text: &str) -> Result<Self, OriginError> {
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
         // An example that is made of the user's text may have another fault of that text.
-        read(text).map(Self).map_err(|error| match read(&error.example) {
+        read(text).map(Self).map_err(|error| match read(error.example()) {
             Ok(_) => error,
             Err(_) => error.like("https://app.example:8443"),
         })
     }
 }
 
-fn read(text: &str) -> Result<Pattern, OriginError> {
+fn read(text: &str) -> Result<Pattern, SyntaxError> {
     if text.is_empty() {
-        return Err(OriginError::new("is empty"));
+        return Err(SyntaxError::new("is empty"));
     }
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(OriginError::new("has a space or a control character in it"));
+        return Err(SyntaxError::new("has a space or a control character in it"));
     }
     match text.split_once("://") {
         Some((scheme, rest)) => with_scheme(scheme, rest),
@@ -242,7 +212,7 @@ fn read(text: &str) -> Result<Pattern, OriginError> {
     }
 }
 
-fn with_scheme(scheme: &str, rest: &str) -> Result<Pattern, OriginError> {
+fn with_scheme(scheme: &str, rest: &str) -> Result<Pattern, SyntaxError> {
     let scheme = scheme.to_ascii_lowercase();
     let page = match &scheme[..] {
         "ws" => Some("http"),
@@ -251,22 +221,22 @@ fn with_scheme(scheme: &str, rest: &str) -> Result<Pattern, OriginError> {
     };
     if let Some(page) = page {
         let problem = format!("{scheme} is no scheme of a page, from which an origin comes");
-        return Err(OriginError::new(problem).like(format!("{page}://{rest}")));
+        return Err(SyntaxError::new(problem).like(format!("{page}://{rest}")));
     }
     if scheme == "*" {
         let https = if rest.starts_with("*.") { "" } else { "https://" };
         let problem = "a * can only stand for all labels in front of a name";
-        return Err(OriginError::new(problem).like(format!("{https}{rest}")));
+        return Err(SyntaxError::new(problem).like(format!("{https}{rest}")));
     }
     if !is_scheme(&scheme) {
-        return Err(OriginError::new(format!("{scheme:?} is not a scheme")));
+        return Err(SyntaxError::new(format!("{scheme:?} is not a scheme")));
     }
     let default = default_port(&scheme);
     // `file://` is what some web views send.
     let (host, port) = match rest {
         "" if default.is_none() => (HostPattern::Text(String::new()), None),
         _ => authority(rest).map_err(|error| {
-            let example = format!("{scheme}://{}", error.example);
+            let example = format!("{scheme}://{}", error.example());
             error.like(example)
         })?,
     };
@@ -274,56 +244,56 @@ fn with_scheme(scheme: &str, rest: &str) -> Result<Pattern, OriginError> {
     Ok(Pattern::Tuple { scheme: Scheme::One(scheme), host, port })
 }
 
-fn without_scheme(text: &str) -> Result<Pattern, OriginError> {
+fn without_scheme(text: &str) -> Result<Pattern, SyntaxError> {
     if text == "*" {
         let problem = "\"*\" alone is no origin; without --origin every origin is let in";
-        return Err(OriginError::new(problem).like("*.app.example"));
+        return Err(SyntaxError::new(problem).like("*.app.example"));
     }
     let https = if text.starts_with("*.") { "" } else { "https://" };
     let (host, port) = authority(text).map_err(|error| {
-        let example = format!("{https}{}", error.example);
+        let example = format!("{https}{}", error.example());
         error.like(example)
     })?;
     if !matches!(host, HostPattern::Under(_)) {
         let problem = "has no scheme, which every origin but null has";
-        return Err(OriginError::new(problem).like(format!("{https}{text}")));
+        return Err(SyntaxError::new(problem).like(format!("{https}{text}")));
     }
     let port = port.map_or(PortPattern::Any, |port| PortPattern::One(Some(port)));
     Ok(Pattern::Tuple { scheme: Scheme::Web, host, port })
 }
 
 /// `[*.]HOST[:PORT]`. Examples are without a scheme.
-fn authority(text: &str) -> Result<(HostPattern, Option<u16>), OriginError> {
+fn authority(text: &str) -> Result<(HostPattern, Option<u16>), SyntaxError> {
     if let Some(at) = text.find(['/', '?', '#']) {
         let problem = "has something behind host and port, where an origin ends";
-        return Err(OriginError::new(problem).like(&text[..at]));
+        return Err(SyntaxError::new(problem).like(&text[..at]));
     }
     if let Some((_, rest)) = text.rsplit_once('@') {
-        return Err(OriginError::new("has a user name, which origins do not have").like(rest));
+        return Err(SyntaxError::new("has a user name, which origins do not have").like(rest));
     }
     if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
-        return Err(OriginError::new(format!("{c:?} is not ASCII; a name goes in its xn-- form")));
+        return Err(SyntaxError::new(format!("{c:?} is not ASCII; a name goes in its xn-- form")));
     }
     let (host, port) = split(text);
     let domain = host.strip_prefix("*.");
     let name = domain.unwrap_or(host);
     if name.contains('*') {
         let problem = "a * can only stand for all labels in front of a name";
-        return Err(OriginError::new(problem).like(format!("*.app.example{port}")));
+        return Err(SyntaxError::new(problem).like(format!("*.app.example{port}")));
     }
     // To a browser a host with the root's dot is another one; the reader below drops it.
     if let Some(dotless) = host.strip_suffix('.') {
-        let error = OriginError::new("the host ends in a dot, which hardly any page's does");
+        let error = SyntaxError::new("the host ends in a dot, which hardly any page's does");
         return Err(error.like(format!("{dotless}{port}")));
     }
     if let Some((ipv6, rest)) = host.split_once(']').filter(|(_, rest)| !rest.is_empty()) {
-        let error = OriginError::new(format!("{rest:?} cannot stand behind the ]"));
+        let error = SyntaxError::new(format!("{rest:?} cannot stand behind the ]"));
         return Err(error.like(format!("{ipv6}]{port}")));
     }
     // The reader wants a port.
     let stand_in = if port.is_empty() { ":1" } else { port };
     let target = HostPort::parse(&format!("{name}{stand_in}"))
-        .map_err(|flaw| OriginError::new(flaw.to_string()).like(host))?;
+        .map_err(|flaw| SyntaxError::new(flaw.to_string()).like(host))?;
     let host = match (target.host, domain) {
         (Host::Name(name), None) => HostPattern::Text(name),
         (Host::Name(name), Some(_)) => HostPattern::Under(name),
@@ -331,7 +301,7 @@ fn authority(text: &str) -> Result<(HostPattern, Option<u16>), OriginError> {
         (Host::Ip(IpAddr::V6(ip)), None) => HostPattern::Ipv6(ip),
         (Host::Ip(_), Some(_)) => {
             let problem = "a * can only stand in front of a name";
-            return Err(OriginError::new(problem).like(format!("{name}{port}")));
+            return Err(SyntaxError::new(problem).like(format!("{name}{port}")));
         }
     };
     Ok((host, (!port.is_empty()).then_some(target.port)))

@@ -7,8 +7,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::cidr::{self, is_number, CidrError, Network};
+use super::cidr::{self, is_number, Network};
 use super::special::{Class, Special};
+use super::syntax::SyntaxError;
 use super::unix::{Sockets, UnixError};
 use crate::config::UnixName;
 use crate::proto::authority::{Host, HostPort};
@@ -147,70 +148,33 @@ impl fmt::Display for Rule {
     }
 }
 
-/// What is wrong with the text of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleError {
-    problem: String,
-    example: String,
-}
-
-impl RuleError {
-    fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), example: String::new() }
-    }
-
-    fn like(self, example: impl Into<String>) -> Self {
-        Self { example: example.into(), ..self }
-    }
-
-    /// A rule that can be written instead; close to what was meant, where that can be told.
-    pub fn example(&self) -> &str {
-        &self.example
-    }
-}
-
-/// The problem alone, with the values.
-impl fmt::Display for RuleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for RuleError {}
-
-impl From<CidrError> for RuleError {
-    fn from(CidrError { problem, example }: CidrError) -> Self {
-        Self { problem, example }
-    }
-}
-
 impl FromStr for Rule {
-    type Err = RuleError;
+    type Err = SyntaxError;
 
-    fn from_str(text: &str) -> Result<Self, RuleError> {
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
         // An example that is made of the user's text may have another fault of that text.
-        read(text).map_err(|error| match read(&error.example) {
+        read(text).map_err(|error| match read(error.example()) {
             Ok(_) => error,
             Err(_) => error.like("10.0.0.0/8:1-1024"),
         })
     }
 }
 
-fn read(text: &str) -> Result<Rule, RuleError> {
+fn read(text: &str) -> Result<Rule, SyntaxError> {
     if let Some(name) = behind_unix(text) {
         let sockets = Sockets::parse(name).map_err(|error| {
             let example = match error {
                 UnixError::Star => format!("unix:{}", name.trim_end_matches('*')),
                 _ => "unix:/run/app.sock".into(),
             };
-            RuleError::new(error.to_string()).like(example)
+            SyntaxError::new(error.to_string()).like(example)
         })?;
         return Ok(Rule { host: Pattern::Unix(sockets), ports: Ports(vec![EVERY_PORT]) });
     }
     let (host_text, ports_text) = split(text)?;
     let suffix = ports_text.map(|ports| format!(":{ports}")).unwrap_or_default();
     let host = host(host_text).map_err(|error| {
-        let example = format!("{}{suffix}", error.example);
+        let example = format!("{}{suffix}", error.example());
         error.like(example)
     })?;
     let ports = match ports_text {
@@ -228,38 +192,38 @@ fn behind_unix(text: &str) -> Option<&str> {
 }
 
 /// HOST, and PORTS if there are some.
-fn split(text: &str) -> Result<(&str, Option<&str>), RuleError> {
+fn split(text: &str) -> Result<(&str, Option<&str>), SyntaxError> {
     if text.is_empty() {
-        return Err(RuleError::new("is empty"));
+        return Err(SyntaxError::new("is empty"));
     }
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(RuleError::new("has a space or a control character in it"));
+        return Err(SyntaxError::new("has a space or a control character in it"));
     }
     if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
-        return Err(RuleError::new(format!("{c:?} is not ASCII; a name goes in its xn-- form")));
+        return Err(SyntaxError::new(format!("{c:?} is not ASCII; a name goes in its xn-- form")));
     }
     if text.contains('@') {
-        return Err(RuleError::new("has a user name, which targets do not have"));
+        return Err(SyntaxError::new("has a user name, which targets do not have"));
     }
     if let Some((_, rest)) = text.split_once("://") {
-        let error = RuleError::new("has a scheme, which targets do not have");
+        let error = SyntaxError::new("has a scheme, which targets do not have");
         return Err(error.like(rest.trim_end_matches('/')));
     }
     let bracket = match text.find(']') {
         _ if !text.starts_with('[') => 0,
         Some(at) => at,
-        None => return Err(RuleError::new("has no ] behind the address").like("[fd00::/8]")),
+        None => return Err(SyntaxError::new("has no ] behind the address").like("[fd00::/8]")),
     };
     match text[bracket..].matches(':').count() {
         0 => Ok((text, None)),
         1 => Ok(text.rsplit_once(':').map_or((text, None), |(host, ports)| (host, Some(ports)))),
         _ if bracket == 0 => unbracketed(text).map(|()| (text, None)),
-        _ => Err(RuleError::new("has more than one colon behind the ]")),
+        _ => Err(SyntaxError::new("has more than one colon behind the ]")),
     }
 }
 
 /// IPv6 without brackets, where no port can be meant.
-fn unbracketed(text: &str) -> Result<(), RuleError> {
+fn unbracketed(text: &str) -> Result<(), SyntaxError> {
     let is_ipv6 = |text: &str| {
         let address = text.split('/').next().unwrap_or(text);
         address.parse::<Ipv6Addr>().is_ok()
@@ -267,20 +231,20 @@ fn unbracketed(text: &str) -> Result<(), RuleError> {
     // `::1:443` is an address of its own, yet hardly ever meant: denying it would deny nothing.
     match text.rsplit_once(':') {
         Some((address, list)) if is_ipv6(address) && ports(list).is_ok() => {
-            let error = RuleError::new("an IPv6 address in front of ports needs brackets");
+            let error = SyntaxError::new("an IPv6 address in front of ports needs brackets");
             Err(error.like(format!("[{address}]:{list}")))
         }
         _ if is_ipv6(text) => Ok(()),
-        _ => Err(RuleError::new("has more than one colon, and is not an IPv6 address")),
+        _ => Err(SyntaxError::new("has more than one colon, and is not an IPv6 address")),
     }
 }
 
-fn host(text: &str) -> Result<Pattern, RuleError> {
+fn host(text: &str) -> Result<Pattern, SyntaxError> {
     if let Some(inner) = text.strip_prefix('[') {
         return Ok(Pattern::Net(cidr::bracketed(inner)?));
     }
     if text.is_empty() {
-        return Err(RuleError::new("has no host in front of the colon").like("any"));
+        return Err(SyntaxError::new("has no host in front of the colon").like("any"));
     }
     if text.eq_ignore_ascii_case("any") {
         return Ok(Pattern::Any);
@@ -293,31 +257,31 @@ fn host(text: &str) -> Result<Pattern, RuleError> {
         Ok(ip) => Ok(Pattern::Net(cidr::network(ip, prefix)?)),
         Err(_) if is_ipv4_like(rootless(address)) => Err(not_dotted(address)),
         Err(_) if prefix.is_some() => {
-            Err(RuleError::new("has a path, which targets do not have").like(address))
+            Err(SyntaxError::new("has a path, which targets do not have").like(address))
         }
         Err(_) => name(text),
     }
 }
 
 /// A name (RFC 1123 §2.1, and the underscore that is found in the wild), or `*.` and a name.
-fn name(text: &str) -> Result<Pattern, RuleError> {
+fn name(text: &str) -> Result<Pattern, SyntaxError> {
     if text == "*" {
-        return Err(RuleError::new("\"*\" alone is no name; every target is any").like("any"));
+        return Err(SyntaxError::new("\"*\" alone is no name; every target is any").like("any"));
     }
     let domain = text.strip_prefix("*.");
     let name = rootless(domain.unwrap_or(text));
     if name.contains('*') {
         let problem = "a * can only stand for all labels in front of a name";
-        return Err(RuleError::new(problem).like("*.lab.example"));
+        return Err(SyntaxError::new(problem).like("*.lab.example"));
     }
     if let Some(c) = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"-._".contains(*c)) {
-        return Err(RuleError::new(format!("{c:?} cannot stand in a host name")));
+        return Err(SyntaxError::new(format!("{c:?} cannot stand in a host name")));
     }
     let fits = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     if name.len() > MAX_NAME || !name.split('.').all(fits) {
-        return Err(RuleError::new(format!("{text:?} is not a host name")));
+        return Err(SyntaxError::new(format!("{text:?} is not a host name")));
     }
     if is_ipv4_like(name) {
         return Err(not_dotted(text));
@@ -327,7 +291,7 @@ fn name(text: &str) -> Result<Pattern, RuleError> {
         Some(_) => Ok(Pattern::Under(lower)),
         // Taken for a name, a --deny of it would deny nothing.
         None if lower == "any" => {
-            Err(RuleError::new("every target is any, without a dot").like("any"))
+            Err(SyntaxError::new("every target is any, without a dot").like("any"))
         }
         None => Ok(Pattern::Name(lower)),
     }
@@ -339,39 +303,39 @@ fn is_ipv4_like(name: &str) -> bool {
     is_number(last) || last.get(..2).is_some_and(|sign| sign.eq_ignore_ascii_case("0x"))
 }
 
-fn not_dotted(text: &str) -> RuleError {
+fn not_dotted(text: &str) -> SyntaxError {
     let problem = format!("{text:?} is not an IPv4 address, which is four decimal numbers");
-    RuleError::new(problem).like("10.0.0.1")
+    SyntaxError::new(problem).like("10.0.0.1")
 }
 
-fn ports(list: &str) -> Result<Ports, RuleError> {
+fn ports(list: &str) -> Result<Ports, SyntaxError> {
     if list.is_empty() {
-        return Err(RuleError::new("has no port behind the colon"));
+        return Err(SyntaxError::new("has no port behind the colon"));
     }
     list.split(',').map(port_range).collect::<Result<_, _>>().map(Ports)
 }
 
-fn port_range(member: &str) -> Result<RangeInclusive<u16>, RuleError> {
+fn port_range(member: &str) -> Result<RangeInclusive<u16>, SyntaxError> {
     if member.is_empty() {
-        return Err(RuleError::new("has a comma with no port next to it"));
+        return Err(SyntaxError::new("has a comma with no port next to it"));
     }
     let (first, last) = member.split_once('-').unwrap_or((member, member));
     if first.is_empty() || last.is_empty() {
-        return Err(RuleError::new(format!("{member:?} is not a range of ports")));
+        return Err(SyntaxError::new(format!("{member:?} is not a range of ports")));
     }
     let range = port(first)?..=port(last)?;
     match range.is_empty() {
-        true => Err(RuleError::new(format!("the range of ports {member} ends before it begins"))),
+        true => Err(SyntaxError::new(format!("the range of ports {member} ends before it begins"))),
         false => Ok(range),
     }
 }
 
-fn port(text: &str) -> Result<u16, RuleError> {
+fn port(text: &str) -> Result<u16, SyntaxError> {
     match text.parse() {
-        _ if !is_number(text) => Err(RuleError::new(format!("{text:?} is not a port number"))),
-        Ok(0) => Err(RuleError::new("port 0 cannot be connected to")),
+        _ if !is_number(text) => Err(SyntaxError::new(format!("{text:?} is not a port number"))),
+        Ok(0) => Err(SyntaxError::new("port 0 cannot be connected to")),
         Ok(port) => Ok(port),
-        Err(_) => Err(RuleError::new(format!("port {text} is over 65535"))),
+        Err(_) => Err(SyntaxError::new(format!("port {text} is over 65535"))),
     }
 }
 

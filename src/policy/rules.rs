@@ -33,7 +33,7 @@ use super::unix::is_plain;
 use crate::config::UnixName;
 use crate::proto::authority::{Host, HostPort};
 
-pub use super::rule::{Rule, RuleError};
+pub use super::rule::Rule;
 
 /// `--allow` and `--deny`. The default allows nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
