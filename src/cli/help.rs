@@ -170,8 +170,8 @@ Messages: how bytes of the target become WebSocket messages and back
                             one keeps alive
 
       --allow-encoding LIST what a client may ask for, by ?encoding=NAME in
-                            its URL or by a subprotocol of that name
-                            [binary,text,base64]. Repeat it or use commas;
+                            its URL or by a subprotocol of that name [all
+                            that fit the framing]. Repeat it or use commas;
                             the route's own encoding is always allowed
       --framing NAME        how messages appear to the other side [raw]
       raw                   not at all; what one read brings is a message
