@@ -397,6 +397,24 @@ fn it_answers_when_no_other_connection_may_come() {
     assert_eq!(connections(&proxy).len(), 1);
 }
 
+/// Neither those who say nothing to be refused for, nor those who ask and say nothing, keep the others
+/// out. 64 of each are heard at once.
+#[test]
+fn those_who_wait_to_be_refused_and_those_who_ask_have_their_own_places() {
+    let (proxy, target) = admin(&["--max-connections", "1", "--handshake-timeout", "60s"]);
+    let silent = |port| (0..80).map(|_| Stream::tcp(port)).collect::<Vec<_>>();
+    let strangers = silent(proxy.port());
+    counts(&proxy, &[("connections_accepted_total", 65.0)]);
+    assert_eq!(told(&proxy, "/healthz"), "ok\n");
+    drop(strangers);
+    counts(
+        &proxy,
+        &[("connections_accepted_total", 80.0), ("connections{state=\"opening\"}", 0.0)],
+    );
+    let _askers = silent(port(&proxy));
+    let _open = connect(&proxy, &target);
+}
+
 #[test]
 fn only_so_many_are_answered_at_once() {
     let (proxy, _target) = admin(&["--close-timeout", "60s", "--handshake-timeout", "60s"]);

@@ -72,6 +72,8 @@ pub struct Proxy {
     /// The next turn follows this one at once, and so tells how long this one took.
     goes_on: bool,
     max_connections: usize,
+    /// Connections that ask about the proxy.
+    asking: usize,
     /// Descriptors have run out: when to accept again.
     accept_again: Option<Time>,
     exhaustion: Throttle,
@@ -146,6 +148,7 @@ impl Proxy {
             goes_on: false,
             max_connections: shared.limits.max_connections,
             shared,
+            asking: 0,
             accept_again: None,
             exhaustion: Throttle::default(),
             dial_failure: Throttle::default(),
@@ -334,6 +337,7 @@ impl Proxy {
     fn remove(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get_id(id) else { return };
         connection.finish(&mut self.shared);
+        self.asking -= usize::from(connection.asks_about_us());
         self.table.remove(id.slot);
         // A descriptor is free.
         self.accept_again = None;
