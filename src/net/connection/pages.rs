@@ -13,7 +13,7 @@ use crate::net::transport::Transport;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::page::{Page, Visit};
 
-/// Answers about the proxy that are under way at once. Each is made as a whole, and waits in memory
+/// Answers of some length about the proxy that are under way at once. Each is made as a whole, and waits in memory
 /// for somebody who may read slowly.
 const INFORMED_AT_ONCE: usize = 8;
 
@@ -73,17 +73,21 @@ impl Connection {
     /// What the proxy knows is asked for.
     pub(super) fn inform(&mut self, inquiry: Inquiry, shared: &mut Shared) {
         shared.hot.drop_input();
+        let question = match inquiry.topic {
+            // A few words, whoever reads them how slowly.
+            Topic::Health | Topic::Version => {
+                return self.tell(inquiry, Knowledge::Nothing, shared)
+            }
+            Topic::Metrics => Question::Stats,
+            Topic::Connections => Question::Connections,
+        };
         if shared.informed >= INFORMED_AT_ONCE {
             let reason = "many others are being answered; try again later";
             return self.refuse(&inquiry.refused(Status::Unavailable, reason), shared);
         }
         shared.informed += 1;
         self.seat = Seat::Informed;
-        match inquiry.topic {
-            Topic::Health | Topic::Version => self.tell(inquiry, Knowledge::Nothing, shared),
-            Topic::Metrics => shared.questions.push((self.id, Question::Stats)),
-            Topic::Connections => shared.questions.push((self.id, Question::Connections)),
-        }
+        shared.questions.push((self.id, question));
     }
 
     /// It is known now.

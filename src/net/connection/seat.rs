@@ -13,7 +13,7 @@ pub enum Seat {
     Admitted,
     /// Nobody, since it came to ask about the proxy.
     Asking,
-    /// Those who are answered at once.
+    /// Those who are answered at some length at once.
     Informed,
 }
 
