@@ -443,6 +443,44 @@ fn only_so_many_are_answered_at_once() {
     assert!(figures.contains("\nws_tcp_proxy_connections_accepted_total 0\n"), "{figures}");
 }
 
+/// A list of all connections is long. Those who ask for it and do not read leave memory for others.
+#[test]
+fn lists_that_are_not_read_leave_room_for_connections() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = format!("ws://{}/{}", silent.local_addr().unwrap(), "x".repeat(100_000));
+    let place = TempDir::new();
+    let socket = place.path().join("admin");
+    let at = format!("unix:{}", socket.display());
+    let second = ["--local", "127.0.0.1:0", "--remote", &far, "--admin", &at];
+    let (proxy, target) = bridge(&[&second, &["--max-memory", "1MiB"][..]].concat());
+    let dialling: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = Stream::tcp(proxy.port_of(1));
+            stream.send(request("/", &[]).as_bytes());
+            silent.accept().unwrap();
+            stream
+        })
+        .collect();
+    let ask = |path: &str| {
+        let mut stream = Stream::unix(&socket);
+        stream.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        (Response::read_head(&mut stream), stream)
+    };
+    let (first, reader) = ask("/connections");
+    assert_eq!(first.status, 200);
+    for _ in 0..3 {
+        assert_eq!(ask("/connections").0.status, 503);
+        assert_eq!(ask("/metrics").0.status, 200);
+    }
+    connect(&proxy, &target);
+    drop(reader);
+    let wait = Wait::begin();
+    while ask("/connections").0.status != 200 {
+        wait.go_on("room for a list");
+    }
+    drop(dialling);
+}
+
 #[test]
 fn prometheus_reads_the_figures() {
     let (proxy, target) = admin(&[]);

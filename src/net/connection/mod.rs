@@ -63,6 +63,8 @@ pub struct Shared {
     pub admitted: usize,
     /// Connections that ask about the proxy and are answered at some length.
     pub informed: usize,
+    /// KiB of these answers that were not taken at once.
+    pub untold: usize,
     /// By route.
     pub secrets: Files,
     /// By route.

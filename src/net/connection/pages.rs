@@ -17,6 +17,10 @@ use crate::policy::page::{Page, Visit};
 /// for somebody who may read slowly.
 const INFORMED_AT_ONCE: usize = 8;
 
+/// How much of `--max-memory` those who read slowly may fill with answers until no other list of all
+/// connections is made: the rest is for the connections.
+const UNTOLD_SHARE: usize = 4;
+
 impl Connection {
     /// A page is asked for. What came behind the request means nothing: one is answered.
     pub(super) fn serve_page(&mut self, visit: &Visit, shared: &mut Shared) {
@@ -86,7 +90,7 @@ impl Connection {
             return self.refuse(&inquiry.refused(Status::Unavailable, reason), shared);
         }
         shared.informed += 1;
-        self.seat = Seat::Informed;
+        self.seat = Seat::Informed { kept: 0 };
         shared.questions.push((self.id, question));
     }
 
@@ -95,9 +99,18 @@ impl Connection {
         let Some(inquiry) = self.link.inquiry() else { return };
         let knowledge = match answer {
             Answer::Stats(stats) => Knowledge::Stats(stats),
+            Answer::Connections(_)
+                if shared.untold >= (shared.limits.max_memory >> 10) / UNTOLD_SHARE =>
+            {
+                let reason = "others read such lists too slowly; try again later";
+                return self.refuse(&inquiry.refused(Status::Unavailable, reason), shared);
+            }
             Answer::Connections(all) => Knowledge::Connections(all),
         };
         self.tell(inquiry, knowledge, shared);
+        let kept = u16::try_from(self.link.buffered() >> 10).unwrap_or(u16::MAX);
+        self.seat = Seat::Informed { kept };
+        shared.untold += usize::from(kept);
     }
 
     /// The answer goes out as a head alone: what is not taken at once waits like any other bytes.

@@ -127,6 +127,7 @@ impl Proxy {
             passed: BTreeMap::new(),
             admitted: 0,
             informed: 0,
+            untold: 0,
             dial_failures: Vec::new(),
             stats: Stats::new(SystemTime::now()),
             events: None,
