@@ -103,6 +103,7 @@ fn files_are_answered_whole_and_say_what_they_are() {
         ("/index.html", "text/html; charset=utf-8", INDEX),
         ("/app.js?v=3", "text/javascript; charset=utf-8", "export {}\n"),
         ("/data", "application/octet-stream", "0123456789"),
+        ("http://a/data?b", "application/octet-stream", "0123456789"),
         ("/nothing.txt", "text/plain; charset=utf-8", ""),
         ("/sub%20dir/", "text/html; charset=utf-8", "sub\n"),
         ("/%73ub%20dir/index%2ehtml", "text/html; charset=utf-8", "sub\n"),
@@ -229,7 +230,8 @@ fn nothing_outside_is_reached_by_any_path() {
         "/%",
         "/%c0%ae%c0%ae/outside",
         "*",
-        "http://a/index.html",
+        "ftp://a/index.html",
+        "http://a/../outside",
         "/#",
     ] {
         refused(&proxy, target, 400);

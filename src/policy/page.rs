@@ -344,7 +344,7 @@ mod tests {
             (&open as &dyn Fn() -> Access, "POST /a", "", 405),
             (&open, "OPTIONS *", "", 405),
             (&open, "GET *", "", 400),
-            (&open, "GET http://a/b", "", 400),
+            (&open, "GET ftp://a/b", "", 400),
             (&open, "GET /../a", "", 400),
             (&open, "HEAD //a", "", 400),
             (&open, "GET /.git/config", "", 404),
