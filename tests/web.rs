@@ -433,6 +433,20 @@ fn a_page_that_is_under_way_is_finished_before_a_stop() {
 }
 
 #[test]
+fn a_page_that_is_not_read_is_recorded_as_dropped_by_a_stop() {
+    let site = Site::new();
+    fs::write(site.path("big.bin"), vec![0; 20 * MIB]).unwrap();
+    let (mut proxy, _target) = site.serve(&["--drain-timeout", "100ms"]);
+    let mut reader = Stream::tcp_narrow(proxy.port());
+    reader.send(b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(Response::read_head(&mut reader).status, 200);
+    proxy.signal(libc::SIGTERM);
+    assert_eq!(proxy.wait_for_exit().code(), Some(0));
+    let end = proxy.wait_for_log(0, "its end", |line| line.contains(" closed "));
+    assert!(end.contains(" closed code=1006 by=proxy why=shutdown in=0 "), "{end}");
+}
+
+#[test]
 fn whoever_sends_more_than_a_request_gets_the_answer_and_no_reset() {
     let site = Site::new();
     let (proxy, _target) = site.serve(&["--close-timeout", "1s"]);
