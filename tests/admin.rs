@@ -397,6 +397,24 @@ fn it_answers_when_no_other_connection_may_come() {
     assert_eq!(connections(&proxy).len(), 1);
 }
 
+/// Neither those who say nothing to be refused for, nor those who ask and say nothing, keep the others
+/// out. 64 of each are heard at once.
+#[test]
+fn those_who_wait_to_be_refused_and_those_who_ask_have_their_own_places() {
+    let (proxy, target) = admin(&["--max-connections", "1", "--handshake-timeout", "60s"]);
+    let silent = |port| (0..80).map(|_| Stream::tcp(port)).collect::<Vec<_>>();
+    let strangers = silent(proxy.port());
+    counts(&proxy, &[("connections_accepted_total", 65.0)]);
+    assert_eq!(told(&proxy, "/healthz"), "ok\n");
+    drop(strangers);
+    counts(
+        &proxy,
+        &[("connections_accepted_total", 80.0), ("connections{state=\"opening\"}", 0.0)],
+    );
+    let _askers = silent(port(&proxy));
+    let _open = connect(&proxy, &target);
+}
+
 #[test]
 fn only_so_many_are_answered_at_once() {
     let (proxy, _target) = admin(&["--close-timeout", "60s", "--handshake-timeout", "60s"]);
@@ -407,8 +425,11 @@ fn only_so_many_are_answered_at_once() {
         assert_eq!(Response::read_head(&mut reader).status, 200);
         readers.push(reader);
     }
-    for path in ["/connections", "/metrics", "/healthz"] {
+    for path in ["/connections", "/metrics"] {
         ask(&proxy, path, &[]).expect_refusal(503);
+    }
+    for path in ["/healthz", "/version"] {
+        told(&proxy, path);
     }
     readers.pop();
     let wait = Wait::begin();
@@ -420,6 +441,44 @@ fn only_so_many_are_answered_at_once() {
         wait.go_on("a place");
     };
     assert!(figures.contains("\nws_tcp_proxy_connections_accepted_total 0\n"), "{figures}");
+}
+
+/// A list of all connections is long. Those who ask for it and do not read leave memory for others.
+#[test]
+fn lists_that_are_not_read_leave_room_for_connections() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = format!("ws://{}/{}", silent.local_addr().unwrap(), "x".repeat(100_000));
+    let place = TempDir::new();
+    let socket = place.path().join("admin");
+    let at = format!("unix:{}", socket.display());
+    let second = ["--local", "127.0.0.1:0", "--remote", &far, "--admin", &at];
+    let (proxy, target) = bridge(&[&second, &["--max-memory", "1MiB"][..]].concat());
+    let dialling: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = Stream::tcp(proxy.port_of(1));
+            stream.send(request("/", &[]).as_bytes());
+            silent.accept().unwrap();
+            stream
+        })
+        .collect();
+    let ask = |path: &str| {
+        let mut stream = Stream::unix(&socket);
+        stream.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        (Response::read_head(&mut stream), stream)
+    };
+    let (first, reader) = ask("/connections");
+    assert_eq!(first.status, 200);
+    for _ in 0..3 {
+        assert_eq!(ask("/connections").0.status, 503);
+        assert_eq!(ask("/metrics").0.status, 200);
+    }
+    connect(&proxy, &target);
+    drop(reader);
+    let wait = Wait::begin();
+    while ask("/connections").0.status != 200 {
+        wait.go_on("room for a list");
+    }
+    drop(dialling);
 }
 
 #[test]

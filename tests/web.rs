@@ -103,6 +103,7 @@ fn files_are_answered_whole_and_say_what_they_are() {
         ("/index.html", "text/html; charset=utf-8", INDEX),
         ("/app.js?v=3", "text/javascript; charset=utf-8", "export {}\n"),
         ("/data", "application/octet-stream", "0123456789"),
+        ("http://a/data?b", "application/octet-stream", "0123456789"),
         ("/nothing.txt", "text/plain; charset=utf-8", ""),
         ("/sub%20dir/", "text/html; charset=utf-8", "sub\n"),
         ("/%73ub%20dir/index%2ehtml", "text/html; charset=utf-8", "sub\n"),
@@ -229,7 +230,8 @@ fn nothing_outside_is_reached_by_any_path() {
         "/%",
         "/%c0%ae%c0%ae/outside",
         "*",
-        "http://a/index.html",
+        "ftp://a/index.html",
+        "http://a/../outside",
         "/#",
     ] {
         refused(&proxy, target, 400);
@@ -428,6 +430,20 @@ fn a_page_that_is_under_way_is_finished_before_a_stop() {
     assert_same(&reader.receive_until_fin(), &bytes);
     drop(reader);
     assert_eq!(proxy.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_page_that_is_not_read_is_recorded_as_dropped_by_a_stop() {
+    let site = Site::new();
+    fs::write(site.path("big.bin"), vec![0; 20 * MIB]).unwrap();
+    let (mut proxy, _target) = site.serve(&["--drain-timeout", "100ms"]);
+    let mut reader = Stream::tcp_narrow(proxy.port());
+    reader.send(b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(Response::read_head(&mut reader).status, 200);
+    proxy.signal(libc::SIGTERM);
+    assert_eq!(proxy.wait_for_exit().code(), Some(0));
+    let end = proxy.wait_for_log(0, "its end", |line| line.contains(" closed "));
+    assert!(end.contains(" closed code=1006 by=proxy why=shutdown in=0 "), "{end}");
 }
 
 #[test]

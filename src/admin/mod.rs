@@ -235,6 +235,9 @@ mod tests {
             assert_eq!(status, 404, "{path}");
             assert_eq!(reason, "there are /healthz, /version, /metrics, /connections");
         }
+        let absolute = |host| format!("GET http://{host}/metrics HTTP/1.1\nHost: localhost");
+        assert_eq!(status(tcp("127.0.0.1"), false, &absolute("127.0.0.1:9000")), 200);
+        assert_eq!(status(tcp("127.0.0.1"), false, &absolute("evil.example")), 403);
         let post = "POST /metrics HTTP/1.1\nHost: 127.0.0.1";
         assert_eq!(status(tcp("127.0.0.1"), false, post), 405);
     }

@@ -50,10 +50,11 @@ impl Connection {
         }
     }
 
-    /// Every way to an end notes who took it; one that did not would still be counted.
+    /// Every way to an end notes who took it, but for that of pages: a stop lets them go on, until the
+    /// time to drain is over.
     fn cause(&self) -> Ended {
-        let unknown =
-            Ended { by: By::Proxy, why: Why::Reset, code: CloseCode::ABNORMAL, client: None };
-        self.link.ended().unwrap_or(unknown)
+        let dropped =
+            Ended { by: By::Proxy, why: Why::Shutdown, code: CloseCode::ABNORMAL, client: None };
+        self.link.ended().unwrap_or(dropped)
     }
 }

@@ -61,8 +61,10 @@ pub struct Shared {
     pub now: Time,
     /// Connections that count among `--max-connections`: those that are not refused.
     pub admitted: usize,
-    /// Connections that ask about the proxy and are answered.
+    /// Connections that ask about the proxy and are answered at some length.
     pub informed: usize,
+    /// KiB of these answers that were not taken at once.
+    pub untold: usize,
     /// By route.
     pub secrets: Files,
     /// By route.

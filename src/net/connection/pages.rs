@@ -13,9 +13,13 @@ use crate::net::transport::Transport;
 use crate::policy::admit::{Refusal, Status};
 use crate::policy::page::{Page, Visit};
 
-/// Answers about the proxy that are under way at once. Each is made as a whole, and waits in memory
+/// Answers of some length about the proxy that are under way at once. Each is made as a whole, and waits in memory
 /// for somebody who may read slowly.
 const INFORMED_AT_ONCE: usize = 8;
+
+/// How much of `--max-memory` those who read slowly may fill with answers until no other list of all
+/// connections is made: the rest is for the connections.
+const UNTOLD_SHARE: usize = 4;
 
 impl Connection {
     /// A page is asked for. What came behind the request means nothing: one is answered.
@@ -73,17 +77,21 @@ impl Connection {
     /// What the proxy knows is asked for.
     pub(super) fn inform(&mut self, inquiry: Inquiry, shared: &mut Shared) {
         shared.hot.drop_input();
+        let question = match inquiry.topic {
+            // A few words, whoever reads them how slowly.
+            Topic::Health | Topic::Version => {
+                return self.tell(inquiry, Knowledge::Nothing, shared)
+            }
+            Topic::Metrics => Question::Stats,
+            Topic::Connections => Question::Connections,
+        };
         if shared.informed >= INFORMED_AT_ONCE {
             let reason = "many others are being answered; try again later";
             return self.refuse(&inquiry.refused(Status::Unavailable, reason), shared);
         }
         shared.informed += 1;
-        self.seat = Seat::Informed;
-        match inquiry.topic {
-            Topic::Health | Topic::Version => self.tell(inquiry, Knowledge::Nothing, shared),
-            Topic::Metrics => shared.questions.push((self.id, Question::Stats)),
-            Topic::Connections => shared.questions.push((self.id, Question::Connections)),
-        }
+        self.seat = Seat::Informed { kept: 0 };
+        shared.questions.push((self.id, question));
     }
 
     /// It is known now.
@@ -91,9 +99,18 @@ impl Connection {
         let Some(inquiry) = self.link.inquiry() else { return };
         let knowledge = match answer {
             Answer::Stats(stats) => Knowledge::Stats(stats),
+            Answer::Connections(_)
+                if shared.untold >= (shared.limits.max_memory >> 10) / UNTOLD_SHARE =>
+            {
+                let reason = "others read such lists too slowly; try again later";
+                return self.refuse(&inquiry.refused(Status::Unavailable, reason), shared);
+            }
             Answer::Connections(all) => Knowledge::Connections(all),
         };
         self.tell(inquiry, knowledge, shared);
+        let kept = u16::try_from(self.link.buffered() >> 10).unwrap_or(u16::MAX);
+        self.seat = Seat::Informed { kept };
+        shared.untold += usize::from(kept);
     }
 
     /// The answer goes out as a head alone: what is not taken at once waits like any other bytes.

@@ -13,8 +13,11 @@ pub enum Seat {
     Admitted,
     /// Nobody, since it came to ask about the proxy.
     Asking,
-    /// Those who are answered at once.
-    Informed,
+    /// Those who are answered at some length at once.
+    Informed {
+        /// KiB of the answer that were not taken at once.
+        kept: u16,
+    },
 }
 
 impl Connection {
@@ -41,8 +44,9 @@ impl Connection {
                 shared.admitted -= 1;
                 Seat::None
             }
-            Seat::Informed => {
+            Seat::Informed { kept } => {
                 shared.informed -= 1;
+                shared.untold -= usize::from(kept);
                 Seat::Asking
             }
             seat => seat,
@@ -51,6 +55,6 @@ impl Connection {
 
     /// Whether it asks about the proxy: then it counts nowhere.
     pub fn asks_about_us(&self) -> bool {
-        matches!(self.seat, Seat::Asking | Seat::Informed)
+        matches!(self.seat, Seat::Asking | Seat::Informed { .. })
     }
 }

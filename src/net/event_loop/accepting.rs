@@ -20,6 +20,10 @@ pub const ACCEPTS_PER_VISIT: usize = 64;
 /// Connections beyond `--max-connections` that are told so at once; more wait in the backlog.
 const REFUSED_AT_ONCE: usize = 64;
 
+/// Connections at `--admin` at once; more wait in the backlog. They are apart from all others, so that
+/// neither keeps the other out.
+const ASKING_AT_ONCE: usize = 64;
+
 /// How soon to accept again after descriptors ran out, if none is freed before.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
@@ -40,9 +44,15 @@ impl Proxy {
     }
 
     pub(super) fn may_accept(&self, index: usize) -> bool {
-        self.listeners[index].ready
-            && self.accept_again.is_none()
-            && self.table.len() < self.max_connections + REFUSED_AT_ONCE
+        let has_room = match self.is_for_askers(index) {
+            true => self.asking < ASKING_AT_ONCE,
+            false => self.table.len() - self.asking < self.max_connections + REFUSED_AT_ONCE,
+        };
+        self.listeners[index].ready && self.accept_again.is_none() && has_room
+    }
+
+    fn is_for_askers(&self, index: usize) -> bool {
+        matches!(self.routes[index].local, Local::Admin(_))
     }
 
     fn accept(&mut self, index: usize) {
@@ -79,7 +89,9 @@ impl Proxy {
                 }
                 self.shared.admitted += usize::from(seat == Seat::Admitted);
                 self.table.insert(connection);
-                if seat != Seat::Asking {
+                if seat == Seat::Asking {
+                    self.asking += 1;
+                } else {
                     self.shared.stats.accepted += 1;
                     self.shared.tell(|| Event::Opened { id, peer, route: index });
                 }
@@ -96,11 +108,10 @@ impl Proxy {
 
     /// Among whom a connection counts; `None` if its client has so many that it is not even told.
     fn seat(&mut self, id: ConnectionId, peer: Option<SocketAddr>, index: usize) -> Option<Seat> {
-        let route = &self.routes[index];
-        if matches!(route.local, Local::Admin(_)) {
+        if self.is_for_askers(index) {
             return Some(Seat::Asking);
         }
-        match self.shared.clients.arrive(id, peer, &route.access) {
+        match self.shared.clients.arrive(id, peer, &self.routes[index].access) {
             Place::Unheard => None,
             Place::Free
                 if self.shared.admitted < self.max_connections && !self.shared.pool.is_full() =>

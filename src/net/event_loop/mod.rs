@@ -72,6 +72,8 @@ pub struct Proxy {
     /// The next turn follows this one at once, and so tells how long this one took.
     goes_on: bool,
     max_connections: usize,
+    /// Connections that ask about the proxy.
+    asking: usize,
     /// Descriptors have run out: when to accept again.
     accept_again: Option<Time>,
     exhaustion: Throttle,
@@ -125,6 +127,7 @@ impl Proxy {
             passed: BTreeMap::new(),
             admitted: 0,
             informed: 0,
+            untold: 0,
             dial_failures: Vec::new(),
             stats: Stats::new(SystemTime::now()),
             events: None,
@@ -146,6 +149,7 @@ impl Proxy {
             goes_on: false,
             max_connections: shared.limits.max_connections,
             shared,
+            asking: 0,
             accept_again: None,
             exhaustion: Throttle::default(),
             dial_failure: Throttle::default(),
@@ -205,14 +209,13 @@ impl Proxy {
     /// # Errors
     /// What epoll_wait(2) says.
     pub fn run_with(&mut self, mut on_event: impl FnMut(Event)) -> io::Result<()> {
-        self.shared.events = Some(Vec::new());
-        let served = self.serve(Some(&mut on_event));
-        self.shared.events = None;
-        served
+        self.serve(Some(&mut on_event))
     }
 
     fn serve(&mut self, mut on_event: Option<&mut dyn FnMut(Event)>) -> io::Result<()> {
         let _running = self.orders.begin();
+        // Anew: a handler that has panicked has left some that nobody is told any more.
+        self.shared.events = on_event.is_some().then(Vec::new);
         checks::descriptors(self.max_connections);
         checks::names(&self.routes, &mut self.shared.resolver);
         checks::exposure(&self.listeners, &self.routes);
@@ -334,6 +337,7 @@ impl Proxy {
     fn remove(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get_id(id) else { return };
         connection.finish(&mut self.shared);
+        self.asking -= usize::from(connection.asks_about_us());
         self.table.remove(id.slot);
         // A descriptor is free.
         self.accept_again = None;
@@ -481,5 +485,24 @@ impl Proxy {
                 warn!("{what} {target}: {error}{more}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+    use std::panic::{catch_unwind, AssertUnwindSafe};
+
+    #[test]
+    fn nothing_is_kept_to_be_told_to_nobody() {
+        let config = Config::builder().local("127.0.0.1:0").remote("127.0.0.1:1").build().unwrap();
+        let mut proxy = Proxy::bind(config).unwrap();
+        let _peer = TcpStream::connect(proxy.local_addr().unwrap()).unwrap();
+        let panics = |event| panic!("this panic is part of the test: {event}");
+        catch_unwind(AssertUnwindSafe(|| proxy.run_with(panics))).unwrap_err();
+        proxy.stop(Duration::ZERO);
+        proxy.run().unwrap();
+        assert_eq!((proxy.shared.events, proxy.table.len()), (None, 0));
     }
 }

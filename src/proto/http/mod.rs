@@ -58,6 +58,12 @@ impl<'a> Request<'a> {
         }
         let count = fields.0.len();
         lines.truncate(count);
+        let (authority, target) = split_absolute(target);
+        if let Some(authority) = authority {
+            // It is that host that is meant, whatever the field says (§3.2.2).
+            lines.retain(|line| !line.name.eq_ignore_ascii_case("Host"));
+            lines.push(Header { name: "Host", value: authority.as_bytes() });
+        }
         Ok(Some((Self { method, target, fields: lines }, len)))
     }
 
@@ -92,6 +98,21 @@ impl<'a> Request<'a> {
         let lines: Vec<_> =
             self.field_lines(name).filter_map(|line| std::str::from_utf8(line).ok()).collect();
         (!lines.is_empty()).then(|| lines.join(", "))
+    }
+}
+
+/// The authority of a target in absolute form, which every server must understand (RFC 9112 §3.2.2),
+/// and its path. Any other target is its own.
+fn split_absolute(target: &str) -> (Option<&str>, &str) {
+    let rest = match target.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        _ => return (None, target),
+    };
+    match rest.find(['/', '?', '#']) {
+        None if !rest.is_empty() => (Some(rest), "/"),
+        Some(at) if at > 0 && rest[at..].starts_with('/') => (Some(&rest[..at]), &rest[at..]),
+        // No host, or no path for its query to stand behind.
+        _ => (None, target),
     }
 }
 
@@ -153,6 +174,25 @@ mod tests {
             let head = SAMPLE.replace("Host: a", &format!("Host: a\r\n{field}"));
             let (request, _) = Request::parse(head.as_bytes(), LIMITS).unwrap().unwrap();
             assert_eq!(request.asks_for_websocket(), asks, "{field}");
+        }
+    }
+
+    /// RFC 9112 §3.2.2.
+    #[test]
+    fn an_absolute_target_names_the_host_as_well() {
+        for (target, path, host) in [
+            ("http://b:80/a?c", "/a?c", "b:80"),
+            ("HTTP://b", "/", "b"),
+            ("http://[::1]:1//a", "//a", "[::1]:1"),
+            ("http:///a", "http:///a", "a"),
+            ("http://", "http://", "a"),
+            ("http://b?c", "http://b?c", "a"),
+            ("ftp://b/a", "ftp://b/a", "a"),
+            ("/http://b/a", "/http://b/a", "a"),
+        ] {
+            let head = SAMPLE.replace("/a/b%20c?d=e?f", target);
+            let (request, _) = Request::parse(head.as_bytes(), LIMITS).unwrap().unwrap();
+            assert_eq!((request.target, request.field("Host")), (path, Some(host)), "{target}");
         }
     }
 
