@@ -5,6 +5,7 @@
 mod common;
 
 use common::frame::{close_parts, header};
+use common::relay::varint;
 use common::server::server_frame;
 use common::ws::{frame, reason, request, Response};
 use common::{
@@ -151,14 +152,7 @@ fn random_messages(seed: u64) -> Vec<Vec<u8>> {
 }
 
 fn varint_measured(message: &[u8]) -> Vec<u8> {
-    let (mut out, mut len) = (Vec::new(), message.len());
-    while len > 0x7f {
-        out.push(len as u8 | 0x80);
-        len >>= 7;
-    }
-    out.push(len as u8);
-    out.extend(message);
-    out
+    [&varint(message.len() as u64)[..], message].concat()
 }
 
 /// A text message in one to four frames.

@@ -17,6 +17,7 @@ use ws_tcp_proxy::proto::frame::{FrameHeader, Opcode, Role, MAX_HEADER};
 use ws_tcp_proxy::proto::mask::Mask;
 use ws_tcp_proxy::proto::message::{Decoder, Step};
 
+use crate::common::relay::varint;
 use crate::common::stream::explain;
 use crate::common::ws::reason;
 use crate::common::{Random, Stream, Target, Ws};
@@ -235,15 +236,4 @@ fn exactly(stream: &mut Stream, mut room: &mut [u8]) {
 
 fn read(stream: &mut Stream, room: &mut [u8]) -> usize {
     stream.read(room).unwrap_or_else(|error| panic!("{}", explain(&error)))
-}
-
-/// Seven bits a byte, the lowest first.
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7f {
-        bytes.push(0x80 | (value & 0x7f) as u8);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
 }

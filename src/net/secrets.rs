@@ -109,7 +109,7 @@ fn ours(file: &CredentialFile) -> io::Result<Credentials> {
 
 fn credentials(path: &Path, kind: Kind) -> io::Result<Credentials> {
     let text = file::read(path, MAX_FILE as u64).map_err(|error| {
-        let options = "--basic-file, --bearer-file and the like";
+        let options = "--basic-file, --bearer-file, --admin-token-file and the like";
         wrong(path, error.kind(), &format!("{error}; check {options}"))
     })?;
     Credentials::parse(&text, kind)

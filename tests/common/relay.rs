@@ -94,15 +94,18 @@ pub fn expect_refusal(peer: &mut Ws, status: u16, code: u16) -> Response {
 
 /// A payload of `--encoding chunk`: protobuf's `bytes data = 1`.
 pub fn chunk(bytes: &[u8]) -> Vec<u8> {
-    let mut message = vec![0x0a];
-    let mut len = bytes.len();
-    while len > 0x7f {
-        message.push(len as u8 | 0x80);
-        len >>= 7;
+    [&[0x0a], &varint(bytes.len() as u64)[..], bytes].concat()
+}
+
+/// A number as protobuf writes it: seven bits a byte, the lowest first.
+pub fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value > 0x7f {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
     }
-    message.push(len as u8);
-    message.extend_from_slice(bytes);
-    message
+    bytes.push(value as u8);
+    bytes
 }
 
 /// What a payload of one chunk holds.
