@@ -237,6 +237,28 @@ fn what_comes_with_the_answer_fits_whatever_it_becomes() {
     }
 }
 
+/// A rule that is broken in the very read in which a held message has come to its end: the account
+/// of what was held is taken all the same.
+#[test]
+fn what_was_held_is_accounted_for_when_a_rule_is_broken_behind_it() {
+    for to_websocket in [false, true] {
+        let mut s = if to_websocket { both(U32, Limits::default()) } else { framed(U32) };
+        s.peer_sends(&frame(false, Opcode::Binary, &[1; 1000]));
+        let more = frame(false, Opcode::Continuation, &[2; 5000]);
+        let last = frame(true, Opcode::Continuation, b"end");
+        let unmasked = b"\x82\x03bad";
+        s.peer_sends(&[&more[..], &last, unmasked].concat());
+        assert_eq!(s.close_code(), Some(1002));
+        assert_eq!(s.pool.lent(), 0, "{to_websocket}");
+        let got = if to_websocket {
+            hear(Role::Server, &s.got[TARGET]).0.len()
+        } else {
+            s.got[TARGET].len() - 4
+        };
+        assert_eq!(got, 6003, "{to_websocket}");
+    }
+}
+
 /// However little may be read at a time, and whatever of it grows.
 #[test]
 fn what_may_have_to_be_kept_is_reckoned_with() {

@@ -13,7 +13,7 @@ use crate::proto::framing::FramingError;
 use crate::proto::mask::Keys;
 use crate::session::ended::{By, Why};
 use crate::session::leg::Codec;
-use crate::session::Session;
+use crate::session::{Session, Stop};
 
 /// Bytes of a buffer in which messages are encoded that cannot be where all others are.
 const APART: usize = 64 << 10;
@@ -63,15 +63,21 @@ impl Link {
         encoded
     }
 
-    /// The account. Fails the connection if there is no memory for what leg `side` still holds.
-    pub(super) fn settle_held(&mut self, side: usize, ctx: &mut Context) -> Result<(), FrameError> {
-        let Some(session) = self.legs[side].session() else { return Ok(()) };
+    /// The account, whatever came of the decoding: what is passed on takes its share of it along.
+    /// Fails the connection if there is no memory for what leg `side` still holds.
+    pub(super) fn settle_held(
+        &mut self,
+        side: usize,
+        decoded: Result<Stop, FrameError>,
+        ctx: &mut Context,
+    ) -> Result<Stop, FrameError> {
+        let Some(session) = self.legs[side].session() else { return decoded };
         let (taken, returned) = session.settle_held();
         let held = session.held();
         let fits = ctx.pool.settle(taken, returned);
         // As much as may always be read may always be kept, here as well as in the pipe, which is empty.
-        if fits || taken == 0 || held <= FLOOR {
-            return Ok(());
+        if fits || taken == 0 || held <= FLOOR || decoded.is_err() {
+            return decoded;
         }
         Err(self.lack_memory())
     }

@@ -80,7 +80,7 @@ impl Link {
         let mut decoded = self.decode(side, hot, ctx);
         let mut encoded = Ok(());
         if self.holds(side) {
-            decoded = decoded.and_then(|stop| self.settle_held(side, ctx).map(|()| stop));
+            decoded = self.settle_held(side, decoded, ctx);
             encoded = self.pass_held(side, deaf, ctx);
         }
         if matches!(decoded, Ok(Stop::Closed) | Err(_)) {
