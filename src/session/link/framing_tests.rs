@@ -259,6 +259,24 @@ fn what_was_held_is_accounted_for_when_a_rule_is_broken_behind_it() {
     }
 }
 
+/// Held or not, payload has come.
+#[test]
+fn a_message_that_is_held_is_no_idleness() {
+    let idle_timeout = Some(secs(10));
+    let mut s = Script::open(Limits { idle_timeout, ..Limits::default() }, messages(U32));
+    s.peer_sends(&frame(false, Opcode::Binary, b"be"));
+    for _ in 0..3 {
+        s.at(secs(6));
+        s.peer_sends(&frame(false, Opcode::Continuation, b"gun"));
+    }
+    assert!(s.link.ended().is_none(), "{:?}", s.link.ended());
+    s.at(secs(9));
+    s.peer_sends(&frame(true, Opcode::Continuation, b"!"));
+    assert_eq!(s.got[TARGET], b"\0\0\0\x0cbegungungun!");
+    s.at(secs(10));
+    assert_eq!(s.ended().1, "idle-timeout");
+}
+
 /// However little may be read at a time, and whatever of it grows.
 #[test]
 fn what_may_have_to_be_kept_is_reckoned_with() {

@@ -75,6 +75,9 @@ impl Link {
         let (taken, returned) = session.settle_held();
         let held = session.held();
         let fits = ctx.pool.settle(taken, returned);
+        if taken > 0 {
+            self.on_payload(ctx);
+        }
         // As much as may always be read may always be kept, here as well as in the pipe, which is empty.
         if fits || taken == 0 || held <= FLOOR || decoded.is_err() {
             return decoded;
