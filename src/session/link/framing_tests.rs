@@ -277,6 +277,19 @@ fn a_message_that_is_held_is_no_idleness() {
     assert_eq!(s.ended().1, "idle-timeout");
 }
 
+/// Nobody will take the message: it is not held either.
+#[test]
+fn nothing_is_held_for_a_sink_that_is_gone() {
+    let mut s = framed(U32);
+    s.ends(TARGET, true);
+    s.peer_sends(&frame(false, Opcode::Binary, &[1; 5000]));
+    assert_eq!(s.pool.lent(), 0);
+    s.peer_sends(&[frame(true, Opcode::Continuation, b"end"), binary(b"next")].concat());
+    s.peer_sends(&close(1000));
+    assert_eq!((s.link.messages_from(PEER), s.pool.lent()), (2, 0));
+    assert!(s.got[TARGET].is_empty());
+}
+
 /// However little may be read at a time, and whatever of it grows.
 #[test]
 fn what_may_have_to_be_kept_is_reckoned_with() {

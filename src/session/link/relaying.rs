@@ -80,6 +80,9 @@ impl Link {
         let mut decoded = self.decode(side, hot, ctx);
         let mut encoded = Ok(());
         if self.holds(side) {
+            if deaf {
+                self.forget_held(side, ctx);
+            }
             decoded = self.settle_held(side, decoded, ctx);
             encoded = self.pass_held(side, deaf, ctx);
         }
