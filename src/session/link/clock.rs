@@ -92,6 +92,7 @@ impl Link {
         self.end(By::side(side), Why::SendTimeout, code);
         self.break_leg(side, ctx);
         self.legs[side].reading = Reading::Ended;
+        self.forget_held(side, ctx);
         self.discard_source_of(side);
         let sink = self.sink_of(side);
         self.pipes[sink].end(CloseCode::INTERNAL_ERROR);

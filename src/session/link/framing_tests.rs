@@ -136,7 +136,7 @@ fn messages_stay_apart_between_two_websockets() {
 
 #[test]
 fn whatever_ends_a_connection_what_is_held_is_given_back() {
-    let ends: [fn(&mut Script); 6] = [
+    let ends: [fn(&mut Script); 7] = [
         |s| s.peer_sends(&close(1000)),
         |s| s.ends(PEER, false),
         |s| s.ends(PEER, true),
@@ -150,6 +150,14 @@ fn whatever_ends_a_connection_what_is_held_is_given_back() {
         |s| {
             s.ends(TARGET, true);
             s.at(secs(10));
+        },
+        |s| {
+            // It takes nothing for --send-timeout, and the target then ends in good order.
+            s.takes(PEER, 0);
+            s.target_sends(b"\0\0\0\x01x");
+            s.at(secs(61));
+            s.ends(TARGET, false);
+            assert!(s.link.is_over());
         },
     ];
     for (i, end) in ends.into_iter().enumerate() {
