@@ -101,7 +101,7 @@ pub struct ConnectionStats {
     pub pings: u32,
     /// From the last Ping that was answered to its Pong. `None` while none was.
     pub round_trip: Option<Duration>,
-    /// Bytes kept now for an end that does not take them.
+    /// Bytes kept now: for an end that does not take them, or of a message that is still to be whole.
     pub buffered: usize,
     /// Since it was accepted.
     pub lasted: Duration,

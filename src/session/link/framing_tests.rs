@@ -88,7 +88,8 @@ fn fragments_are_held_at_the_pools_expense_and_go_to_the_target_whole() {
     s.peer_sends(&frame(false, Opcode::Binary, &[1; 5000]));
     let held = s.pool.lent();
     assert!((5000..5020).contains(&held), "{held}");
-    assert_eq!(s.link.buffered(), 0, "nothing waits for the target");
+    assert_eq!(s.link.buffered(), held, "whose it is can be seen");
+    assert!(s.link.waiting(TARGET).0.is_empty(), "nothing waits for the target");
     s.takes(TARGET, 1000);
     s.peer_sends(&[frame(true, Opcode::Continuation, &[2; 3000]), binary(b"next")].concat());
     let expected =

@@ -55,7 +55,7 @@ use super::opening::Call;
 use super::pipe::Pipe;
 use super::proxied::{Proxied, ProxiedError};
 use super::rates::Rates;
-use super::{Passing, MAX_CONTROL_FRAME};
+use super::{Passing, Session, MAX_CONTROL_FRAME};
 use crate::admin::Inquiry;
 use crate::buf::hot::Hot;
 use crate::buf::pool::Pool;
@@ -276,9 +276,11 @@ impl Link {
         self.pipes[side].waiting()
     }
 
-    /// Bytes kept for both legs.
+    /// Bytes kept: for both legs, and of messages whose length must be known first.
     pub fn buffered(&self) -> usize {
-        self.pipes.iter().map(Pipe::waiting_len).sum()
+        let held = |leg: &Leg| leg.open_session().map_or(0, Session::held);
+        let waiting: usize = self.pipes.iter().map(Pipe::waiting_len).sum();
+        waiting + self.legs.iter().map(held).sum::<usize>()
     }
 
     /// Payload bytes that leg `side` has said.
