@@ -65,11 +65,13 @@ impl Link {
             Deadline::Lifetime => {
                 self.close(By::Proxy, Why::MaxLifetime, CloseCode::GOING_AWAY, hot, ctx);
             }
-            // It would be us who make no progress.
-            Deadline::Close if (0..2).any(|s| self.is_paused(s) && !self.is_overdue(s)) => {
-                self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
-            }
-            Deadline::Close => self.on_impatience(ctx),
+            Deadline::Close => match self.patience(ctx) {
+                // It would be us who make no progress.
+                patience if patience > Duration::ZERO && self.is_holding_up() => {
+                    self.deadlines.set(Deadline::Close, ctx.now + patience);
+                }
+                _ => self.on_impatience(ctx),
+            },
             Deadline::Send(side) => self.on_stuck(side, ctx),
             Deadline::Pong(side) => self.on_silence(side, hot, ctx),
         }
@@ -154,6 +156,11 @@ impl Link {
         if self.deadlines.is_set(Deadline::Close) && !self.is_overdue(self.sink_of(side)) {
             self.deadlines.set(Deadline::Close, ctx.now + self.patience(ctx));
         }
+    }
+
+    /// Whether a leg is paused that may still have something to say.
+    fn is_holding_up(&self) -> bool {
+        (0..2).any(|side| self.is_paused(side) && !self.is_overdue(side))
     }
 
     /// Whether leg `source` was told that its time is over, and should have nothing more to say.

@@ -53,6 +53,25 @@ fn one_way_has_no_rate_unless_it_was_given_one() {
     assert!(s.got[TARGET].len() <= 125);
 }
 
+/// Nobody could take what a paused leg still has to say: that is no reason to wait, and no time is
+/// none to come back at again and again.
+#[test]
+fn a_paused_leg_is_not_waited_for_when_the_other_is_gone() {
+    let messages_ = Messages { half_close: Some(secs(2)), ..Messages::default() };
+    let mut s = Script::open(rated(100, 0), messages_);
+    s.peer_sends(&messages(10, 1000));
+    s.ends(TARGET, true);
+    let (mut turns, now) = (0, s.now);
+    while s.with(|link, hot, ctx| link.on_deadline(hot, ctx)).is_some() {
+        turns += 1;
+        assert!(turns < 10, "it would never end");
+    }
+    s.work();
+    s.at(secs(1));
+    assert!(s.link.is_over());
+    assert_eq!((s.close_code(), s.now - now), (Some(1011), secs(1)));
+}
+
 #[test]
 fn two_streams_have_rates_as_well() {
     let mut s = Script::begin(Entrance::Stream, rated(3000, 5000), Messages::default());
