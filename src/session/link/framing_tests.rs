@@ -9,6 +9,7 @@ use crate::proto::encoding::Encoding;
 use crate::proto::frame::Opcode;
 use crate::proto::framing::{Framing, FramingError, LengthForm};
 use crate::session::ended::{By, Why};
+use crate::testing::Random;
 
 const U32: Framing = Framing::Length(LengthForm::U32);
 
@@ -312,5 +313,83 @@ fn what_may_have_to_be_kept_is_reckoned_with() {
             let lent = s.pool.lent();
             assert!(lent > 0 && lent <= 32 << 10, "{framing} {encoding} {lent}");
         }
+    }
+}
+
+/// Anything in any order: when it is over, what was lent or held is given back.
+#[test]
+fn whatever_happens_the_account_is_even() {
+    let mut random = Random::new("whatever_happens_the_account_is_even");
+    for _ in 0..3000 {
+        let limits = Limits {
+            max_memory: [32 << 10, 1 << 20][random.below(2)],
+            buffer_size: [4 << 10, 64 << 10][random.below(2)],
+            max_message: [0, 20_000][random.below(2)],
+            send_timeout: [None, Some(secs(3))][random.below(2)],
+            idle_timeout: [None, Some(secs(7))][random.below(2)],
+            rate_in: [None, Some(20_000)][random.below(2)],
+            ..Limits::default()
+        };
+        let framing = Framing::ALL[1 + random.below(Framing::ALL.len() - 1)];
+        let encodings = [Encoding::Binary, Encoding::Text, Encoding::Base64];
+        let messages = Messages {
+            encoding: encodings[random.below(3)],
+            text_lossy: random.below(2) == 0,
+            half_close: [None, Some(secs(2))][random.below(2)],
+            ..messages(framing)
+        };
+        let mut s = match random.below(3) {
+            0 => {
+                let mut s = Script::new(limits, messages);
+                s.peer_sends(HEAD.as_bytes());
+                s.ask();
+                s.target_sends(ANSWER.as_bytes());
+                s
+            }
+            _ => Script::open(limits, messages),
+        };
+        for _ in 0..random.below(30) {
+            if s.link.is_over() {
+                break;
+            }
+            happen(&mut s, &mut random);
+        }
+        s.takes(PEER, usize::MAX);
+        s.takes(TARGET, usize::MAX);
+        for side in [TARGET, PEER] {
+            s.at(secs(random.below(2) as u64 * 60));
+            s.said[side].clear(); // what is not read by now is lost
+            s.ends(side, random.below(2) == 0);
+        }
+        s.at(secs(60));
+        assert!(s.link.is_over());
+        assert_eq!((s.pool.lent(), s.link.buffered()), (0, 0), "{framing}");
+    }
+}
+
+fn happen(s: &mut Script, random: &mut Random) {
+    let len = [0, 1, 3, 100, 4000, 9000][random.below(6)];
+    match random.below(16) {
+        0..=7 => {
+            let payload = vec![b"\x01A=\n"[random.below(4)]; len];
+            let opcodes =
+                [Opcode::Continuation, Opcode::Text, Opcode::Binary, Opcode::Ping, Opcode::Close];
+            let opcode = opcodes[random.below(20).saturating_sub(15)];
+            let first = frame(false, opcodes[1 + random.below(2)], &payload);
+            let more = frame(random.below(3) > 0, opcode, &payload[..len.min(2000)]);
+            match random.below(3) {
+                0 => s.peer_sends(&first),
+                1 => s.peer_sends(&more),
+                _ => s.peer_sends(&[first, more].concat()),
+            }
+        }
+        8..=10 => s.target_sends(&vec![b"\x01A\n\xff"[random.below(4)]; len]),
+        11 => s.takes(random.below(2), [0, 100, usize::MAX][random.below(3)]),
+        12 => s.at(secs(random.below(5) as u64)),
+        13 => s.peer_sends(&close(1000)),
+        14 => s.takes(random.below(2), usize::MAX),
+        _ => s.with(|link, hot, ctx| {
+            link.close(By::Proxy, Why::Shutdown, CloseCode::GOING_AWAY, hot, ctx)
+        }),
     }
 }

@@ -44,7 +44,7 @@ pub struct Script {
     /// Which end saw our FIN.
     pub fin: [bool; 2],
     /// What each end has said and we have not read.
-    said: [Vec<u8>; 2],
+    pub said: [Vec<u8>; 2],
     pub dials: bool,
     /// Whether its route has pages, and the one that was asked for.
     pub web: bool,
