@@ -84,9 +84,9 @@ impl<'a> Close<'a> {
     }
 
     /// Writes the payload at the start of `out` and says how long it is. A reason that does not
-    /// fit is cut between characters; [`CloseCode::NO_STATUS`] makes an empty payload.
+    /// fit is cut between characters; a code that never travels makes an empty payload.
     pub fn encode(&self, out: &mut [u8; MAX_CONTROL_PAYLOAD]) -> usize {
-        if self.code == CloseCode::NO_STATUS {
+        if CloseCode::sendable(self.code.0).is_none() {
             return 0;
         }
         let mut len = self.reason.len().min(MAX_CONTROL_PAYLOAD - 2);
@@ -129,7 +129,8 @@ mod tests {
         let len = Close { code: CloseCode::NORMAL, reason: &reason }.encode(&mut out);
         assert_eq!(len, 2 + 122);
         assert_eq!(Close::decode(&out[..len]).unwrap().reason, "é".repeat(61));
-        let len = Close { code: CloseCode::NO_STATUS, reason: "lost" }.encode(&mut out);
-        assert_eq!(len, 0);
+        for code in [CloseCode::NO_STATUS, CloseCode::ABNORMAL] {
+            assert_eq!(Close { code, reason: "lost" }.encode(&mut out), 0, "{code:?}");
+        }
     }
 }
