@@ -81,6 +81,13 @@ impl Pool {
         self.lent <= self.ceiling - self.reserve
     }
 
+    /// Makes a ring hold `capacity` bytes, which is more than before.
+    pub fn extend(&mut self, ring: &mut Ring, capacity: usize) {
+        self.lent += capacity - ring.capacity();
+        self.peak = self.peak.max(self.lent);
+        ring.grow(capacity);
+    }
+
     /// Takes a ring's storage back.
     pub fn give_back(&mut self, ring: Ring) {
         self.lent -= ring.capacity();

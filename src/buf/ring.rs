@@ -29,6 +29,22 @@ impl Ring {
         Self { storage: bytes.into_boxed_slice(), start, len }
     }
 
+    /// Makes it hold `capacity` bytes, which is more than before: in the storage where it is, if the
+    /// allocator can make that longer, so that what is long is not there twice.
+    pub fn grow(&mut self, capacity: usize) {
+        let old = self.capacity();
+        let mut storage = std::mem::take(&mut self.storage).into_vec();
+        storage.reserve_exact(capacity.saturating_sub(old));
+        storage.resize(capacity.max(old), 0);
+        self.storage = storage.into_boxed_slice();
+        if self.start + self.len > old {
+            // The older of two runs goes to the end again.
+            let start = self.capacity() - (old - self.start);
+            self.storage.copy_within(self.start..old, start);
+            self.start = start;
+        }
+    }
+
     /// Bytes it can hold.
     pub fn capacity(&self) -> usize {
         self.storage.len()
@@ -91,6 +107,27 @@ mod tests {
         assert_eq!(ring.push(b"ghijklmn"), 6);
         assert_eq!(content(&ring), b"efghijkl");
         assert_eq!(ring.push(b"x"), 0);
+    }
+
+    #[test]
+    fn grows_with_what_it_holds() {
+        for start in 0..8 {
+            for len in 0..=8 {
+                for capacity in 9..20 {
+                    let mut ring = Ring::with_capacity(8);
+                    ring.push(&[b'.'; 8][..start]);
+                    ring.consume(start.saturating_sub(1));
+                    ring.push(&b"abcdefgh"[..len.min(8 - ring.len())]);
+                    ring.consume(start.min(1));
+                    let before = content(&ring);
+                    ring.grow(capacity);
+                    assert_eq!((content(&ring), ring.capacity()), (before.clone(), capacity));
+                    let more = vec![b'x'; capacity - before.len()];
+                    assert_eq!(ring.push(&more), more.len());
+                    assert_eq!(content(&ring), [before, more].concat());
+                }
+            }
+        }
     }
 
     #[test]

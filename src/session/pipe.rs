@@ -80,19 +80,12 @@ impl Pipe {
         if bytes.is_empty() {
             return;
         }
-        if let Some(ring) = &mut self.ring {
-            if ring.capacity() - ring.len() >= bytes.len() {
-                ring.push(bytes);
-                return;
-            }
+        let ring = self.ring.get_or_insert_with(|| Box::new(pool.lend(bytes.len())));
+        let wanted = ring.len() + bytes.len();
+        if wanted > ring.capacity() {
+            pool.extend(ring, wanted);
         }
-        let mut larger = pool.lend(self.waiting_len() + bytes.len());
-        let (first, second) = self.waiting();
-        for run in [first, second, bytes] {
-            larger.push(run);
-        }
-        self.drop_waiting(pool);
-        self.ring = Some(Box::new(larger));
+        ring.push(bytes);
     }
 
     /// What `ring` has waits behind what already does, in the same storage if that is nothing.

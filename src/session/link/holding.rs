@@ -42,9 +42,10 @@ impl Link {
             ctx.pool.give_back(ready);
             return Ok(());
         }
-        self.count(side, ready.len(), ctx);
-        self.on_payload(ctx);
         let sink = self.sink_of(side);
+        // Its rate has paid for it as it came.
+        self.pipes[sink].bytes += ready.len() as u64;
+        self.on_payload(ctx);
         let (ready, encoded) = match self.legs[sink].session() {
             Some(session) => {
                 // For that moment both are there.
@@ -77,6 +78,9 @@ impl Link {
         let fits = ctx.pool.settle(taken, returned);
         if taken > 0 {
             self.on_payload(ctx);
+            if let Some(rates) = self.rates_mut() {
+                rates.take(side, taken, ctx.now);
+            }
         }
         // As much as may always be read may always be kept, here as well as in the pipe, which is empty.
         if fits || taken == 0 || held <= FLOOR || decoded.is_err() {

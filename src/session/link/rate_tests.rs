@@ -4,6 +4,7 @@ use super::script::*;
 use super::*;
 use crate::config::Messages;
 use crate::proto::frame::Opcode;
+use crate::proto::framing::{Framing, LengthForm};
 
 fn rated(rate_in: u64, rate_out: u64) -> Limits {
     let rate = |n| Some(n).filter(|n| *n > 0);
@@ -51,6 +52,22 @@ fn one_way_has_no_rate_unless_it_was_given_one() {
     s.target_sends(&[b't'; 5000]);
     assert_eq!(s.heard().0.len(), 5000);
     assert!(s.got[TARGET].len() <= 125);
+}
+
+/// A message whose length must stand in front of it is paid for as it comes, not when it goes.
+#[test]
+fn a_message_that_is_held_comes_at_its_rate() {
+    let framing = Framing::Length(LengthForm::U32);
+    let mut s = Script::open(rated(1000, 0), Messages { framing, ..Messages::default() });
+    let part = frame(false, Opcode::Continuation, &[b'm'; 1000]);
+    let first = frame(false, Opcode::Binary, &[b'm'; 1000]);
+    let last = frame(true, Opcode::Continuation, b"");
+    s.peer_sends(&[&first, &part.repeat(9)[..], &last].concat());
+    s.at(secs(5));
+    assert!(s.got[TARGET].is_empty());
+    assert_due(s.link.buffered(), 1000, 5);
+    s.at(secs(11));
+    assert_eq!(s.got[TARGET].len(), 4 + 10_000);
 }
 
 /// Nobody could take what a paused leg still has to say: that is no reason to wait, and no time is
