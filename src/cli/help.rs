@@ -316,8 +316,9 @@ Limits, each for the whole process
       --max-per-client N    of these from one address, or from one network of
                             64 bits under IPv6; more are answered 503 [0]
                             0 is no limit
-      --max-message SIZE    one message from a client, fragments added up;
-                            a longer one closes with 1009 [16MiB] 0 is no limit
+      --max-message SIZE    one message from a client, fragments added up, or
+                            announced by a target (--framing length); a longer
+                            one closes with 1009 [16MiB] 0 is no limit
       --max-head SIZE       a request's head; a larger one is answered 431.
                             A json: message too; that one is told 1009
                             [8KiB] 256B to 1MiB
