@@ -1,8 +1,8 @@
 //! A framing against a plain model, both ways and in both roles, whatever the cuts.
 //!
 //! ```text
-//! input = form, role, encoding, lossy or not, limit, buffer size (a byte each), cuts (length, then lengths), messages,
-//!         then a stream as it comes
+//! input = form, role, encoding, lossy or not, limit, buffer size (a byte each), cuts (length, then
+//!         lengths), messages, then a stream as it comes
 //! messages = how many, each: flags, length, bytes
 //! ```
 //!
