@@ -18,6 +18,7 @@ use ws_tcp_proxy::proto::utf8::Utf8;
 use ws_tcp_proxy_fuzz::base64 as plain;
 use ws_tcp_proxy_fuzz::cuts::Cuts;
 use ws_tcp_proxy_fuzz::input::Input;
+use ws_tcp_proxy_fuzz::utf8::first_offence;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
@@ -35,16 +36,6 @@ fuzz_target!(|data: &[u8]| {
     let text = STANDARD.encode(bytes);
     assert_eq!(unpacked(text.as_bytes(), Cuts::Lengths(lengths)), (bytes.to_vec(), true));
 });
-
-/// The index of the first byte that makes `bytes` impossible as the beginning of a text.
-fn first_offence(bytes: &[u8]) -> Option<usize> {
-    let error = std::str::from_utf8(bytes).err()?;
-    error.error_len()?;
-    let at = error.valid_up_to();
-    let offends =
-        |i: &usize| std::str::from_utf8(&bytes[at..=*i]).is_err_and(|e| e.error_len().is_some());
-    (at..bytes.len()).find(offends)
-}
 
 fn checks_text(bytes: &[u8], cuts: Cuts) {
     let mut utf8 = Utf8::default();

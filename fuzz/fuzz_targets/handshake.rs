@@ -9,14 +9,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ws_tcp_proxy::buf::hot::Hot;
 use ws_tcp_proxy::config::{Bind, Limits, Local, Messages, Remote, Route, Subprotocols};
 use ws_tcp_proxy::policy::admit::{admit, Admission, Refusal};
 use ws_tcp_proxy::policy::gate::{Gate, Secrets};
 use ws_tcp_proxy::proto::encoding::{Encoding, Encodings};
 use ws_tcp_proxy::proto::handshake::{HeadLimits, Request};
-use ws_tcp_proxy::session::opening::{Call, Opening};
+use ws_tcp_proxy::session::opening::Call;
 use ws_tcp_proxy_fuzz::cuts::Cuts;
+use ws_tcp_proxy_fuzz::heads::meet;
 use ws_tcp_proxy_fuzz::input::Input;
 
 /// The smallest `--buffer-size`: an answer is written into it whole.
@@ -96,31 +96,12 @@ fn parse(wire: &[u8], limits: &Limits, gate: Gate) {
 type Answer = (Result<Admission, Refusal>, Vec<u8>);
 
 fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, gate: Gate) -> Option<Answer> {
-    let (mut opening, mut hot) = (Opening::default(), Hot::new(1 << 14));
-    let mut at = 0;
-    for piece in cuts.pieces(wire, usize::MAX) {
-        let end = at + piece.len();
-        while at < end {
-            let n = (end - at).min(opening.read_limit(limits));
-            hot.fill(n).copy_from_slice(&wire[at..at + n]);
-            hot.commit(n);
-            at += n;
-            if let Some(answer) = opening.on_bytes(&mut hot, gate, limits) {
-                let answer = answer.map(|call| match call {
-                    Call::WebSocket(admission) => admission,
-                    other => panic!("there is nothing else: {other:?}"),
-                });
-                let rest = match &answer {
-                    Ok(_) => [hot.input(), &wire[at..]].concat(),
-                    Err(_) => Vec::new(), // what follows a refusal is dropped
-                };
-                return Some((answer, rest));
-            }
-            assert!(hot.input().is_empty(), "what asks for more has used up what there is");
-            assert!(at < limits.max_head, "{at} bytes and no answer");
-        }
-    }
-    None
+    let (met, rest) = meet(wire, cuts, limits, gate)?;
+    let answer = met.map(|call| match call {
+        Call::WebSocket(admission) => admission,
+        other => panic!("there is nothing else: {other:?}"),
+    });
+    Some((answer, rest))
 }
 
 fn check_admission(admission: &Admission, messages: &Messages) {

@@ -10,7 +10,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ws_tcp_proxy::buf::hot::Hot;
 use ws_tcp_proxy::config::{Bind, Limits, Local, Remote, Route};
 use ws_tcp_proxy::policy::admit::Refusal;
 use ws_tcp_proxy::policy::gate::{Gate, Secrets};
@@ -18,8 +17,9 @@ use ws_tcp_proxy::policy::page::{Facts, Page, Visit};
 use ws_tcp_proxy::proto::handshake::{HandshakeError, HeadLimits};
 use ws_tcp_proxy::proto::http::path::Path;
 use ws_tcp_proxy::proto::http::{Method, Request};
-use ws_tcp_proxy::session::opening::{Call, Opening};
+use ws_tcp_proxy::session::opening::Call;
 use ws_tcp_proxy_fuzz::cuts::Cuts;
+use ws_tcp_proxy_fuzz::heads::meet;
 use ws_tcp_proxy_fuzz::input::Input;
 
 fuzz_target!(|data: &[u8]| {
@@ -141,33 +141,14 @@ fn check_refusal(refusal: &Refusal, request: &Request) {
 type Answer = (Result<Option<Visit>, Refusal>, Vec<u8>);
 
 fn answer(wire: &[u8], cuts: Cuts, limits: &Limits, gate: Gate) -> Option<Answer> {
-    let (mut opening, mut hot) = (Opening::default(), Hot::new(1 << 14));
-    let mut at = 0;
-    for piece in cuts.pieces(wire, usize::MAX) {
-        let end = at + piece.len();
-        while at < end {
-            let n = (end - at).min(opening.read_limit(limits));
-            hot.fill(n).copy_from_slice(&wire[at..at + n]);
-            hot.commit(n);
-            at += n;
-            if let Some(met) = opening.on_bytes(&mut hot, gate, limits) {
-                let met = met.map(|call| match call {
-                    Call::Page(visit) => Some(visit),
-                    _ => None,
-                });
-                let refused = Refusal::from(HandshakeError::NotAnUpgrade { head: false }).status;
-                assert!(met.as_ref().err().map_or(true, |refusal| {
-                    refusal.status != refused
-                        || wire.windows(9).any(|w| w.eq_ignore_ascii_case(b"websocket"))
-                }));
-                let rest = match &met {
-                    Ok(_) => [hot.input(), &wire[at..]].concat(),
-                    Err(_) => Vec::new(), // what follows a refusal is dropped
-                };
-                return Some((met, rest));
-            }
-            assert!(hot.input().is_empty(), "what asks for more has used up what there is");
-        }
-    }
-    None
+    let (met, rest) = meet(wire, cuts, limits, gate)?;
+    let met = met.map(|call| match call {
+        Call::Page(visit) => Some(visit),
+        _ => None,
+    });
+    let refused = Refusal::from(HandshakeError::NotAnUpgrade { head: false }).status;
+    assert!(met.as_ref().err().map_or(true, |refusal| {
+        refusal.status != refused || wire.windows(9).any(|w| w.eq_ignore_ascii_case(b"websocket"))
+    }));
+    Some((met, rest))
 }

@@ -6,6 +6,7 @@ use ws_tcp_proxy::proto::framing::{Framing, FramingError, LengthForm, MAX_PREFIX
 
 use super::{Messages, Said, Side, Wrong};
 use crate::base64::Quantum;
+use crate::utf8::first_offence;
 
 impl Side {
     /// The stream that messages become, and the first error.
@@ -152,16 +153,6 @@ fn unpacked_base64(text: &[u8], is_whole: bool) -> (Vec<u8>, Option<FrameError>)
     }
     let error = (is_whole && !quantum.is_whole()).then_some(FrameError::NotBase64);
     (bytes, error)
-}
-
-/// The index of the first byte that makes `bytes` impossible as the beginning of a text.
-fn first_offence(bytes: &[u8]) -> Option<usize> {
-    let error = std::str::from_utf8(bytes).err()?;
-    error.error_len()?;
-    let at = error.valid_up_to();
-    let offends =
-        |i: &usize| std::str::from_utf8(&bytes[at..=*i]).is_err_and(|e| e.error_len().is_some());
-    (at..bytes.len()).find(offends)
 }
 
 /// Messages, the last one perhaps without its end, and what is wrong behind them.
