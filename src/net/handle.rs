@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use mio::Waker;
 
-use super::inquiry::{Answer, Question};
 use crate::proto::close::CloseCode;
 use crate::stats::{ConnectionId, ConnectionInfo, Stats};
 
@@ -31,10 +30,7 @@ impl Handle {
     /// `NotConnected` when the proxy has stopped. `WouldBlock` on its own thread, in the event
     /// handler, which would wait for itself.
     pub fn stats(&self) -> io::Result<Stats> {
-        match self.ask(|to| Order::Ask(Question::Stats, to))? {
-            Answer::Stats(stats) => Ok(*stats),
-            Answer::Connections(_) => unreachable!("it is answered what was asked"),
-        }
+        self.ask(Order::Stats)
     }
 
     /// Every connection there is, the newest first.
@@ -42,10 +38,7 @@ impl Handle {
     /// # Errors
     /// As of [`Handle::stats`].
     pub fn connections(&self) -> io::Result<Vec<ConnectionInfo>> {
-        match self.ask(|to| Order::Ask(Question::Connections, to))? {
-            Answer::Connections(connections) => Ok(connections),
-            Answer::Stats(_) => unreachable!("it is answered what was asked"),
-        }
+        self.ask(Order::Connections)
     }
 
     /// How many connections there are, whatever state they are in.
@@ -118,7 +111,8 @@ fn stopped() -> io::Error {
 
 /// What the loop is asked or told.
 pub enum Order {
-    Ask(Question, SyncSender<Answer>),
+    Stats(SyncSender<Stats>),
+    Connections(SyncSender<Vec<ConnectionInfo>>),
     Count(SyncSender<usize>),
     Close(ConnectionId, CloseCode),
     Shutdown(Duration),

@@ -442,7 +442,8 @@ impl Proxy {
     fn obey(&mut self, order: Order) {
         // Whoever has asked may be gone.
         match order {
-            Order::Ask(question, to) => drop(to.send(self.view().answer(question))),
+            Order::Stats(to) => drop(to.send(self.view().stats())),
+            Order::Connections(to) => drop(to.send(self.view().connections())),
             Order::Count(to) => drop(to.send(self.view().count())),
             Order::Close(id, code) => self.close(id, Why::Requested, code),
             Order::Shutdown(drain) => self.stop(drain),
